@@ -1,0 +1,343 @@
+"""The typed, validated configuration: one YAML file = one model on one corpus = one result.
+
+Every section is frozen, refuses unknown keys, and says in each field what it means. `load_config` reads YAML, applies
+`key=value` overrides and turns every mistake into a `ConfigError` that names the file, the key and what was expected.
+Components never see these objects: one `build_*` function a level reads them and passes plain arguments down.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ctcrec.errors import ConfigError
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EncoderConfig",
+    "FrontendConfig",
+    "LineAugmentation",
+    "LineFeatures",
+    "LossConfig",
+    "ModelConfig",
+    "SpeechAugmentation",
+    "SpeechFeatures",
+    "TextConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "parse_config",
+]
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, strict, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which manifests to train and validate on. Relative paths start at the working directory."""
+
+    train: tuple[str, ...] = Field((), description="manifests to train on")
+    valid: tuple[str, ...] = Field((), description="manifests to validate on after each epoch")
+    max_frames: Count | None = Field(None, description="leave out training examples longer than this (feature frames)")
+    min_frames: Count = Field(1, description="leave out training examples shorter than this (feature frames)")
+
+
+class TextConfig(Section):
+    """How text is normalized and cut into tokens."""
+
+    normalization: str | tuple[str, ...] = Field("nfc", description="a named convention, or a list of steps")
+    tokenizer: Literal["char", "unigram", "bpe"] = "char"
+    vocab_size: Count | None = Field(None, description="number of SentencePiece tokens; only for unigram and bpe")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> TextConfig:
+        if self.tokenizer == "char" and self.vocab_size is not None:
+            raise ValueError("vocab_size has no effect with the char tokenizer: remove it, or choose unigram or bpe")
+        if self.tokenizer != "char" and self.vocab_size is None:
+            raise ValueError(f"the {self.tokenizer} tokenizer needs vocab_size (for example 500)")
+        return self
+
+
+class SpeechFeatures(Section):
+    """Log-mel filterbanks."""
+
+    sample_rate: Annotated[int, Field(ge=4000, le=192000)] = 16000
+    n_mels: Annotated[int, Field(ge=4, le=256)] = 80
+    window_ms: Positive = 25.0
+    hop_ms: Positive = 10.0
+    normalization: Literal["utterance", "global", "none"] = Field(
+        "utterance", description="mean and variance per utterance, over the training set, or not at all"
+    )
+
+
+class LineFeatures(Section):
+    """Line images scaled to one height; a frame is one column of pixels."""
+
+    height: Annotated[int, Field(ge=8, le=512)] = 48
+    normalization: Literal["global", "none"] = Field(
+        "none", description="mean and variance over the training set, or not at all (ink is 1, paper 0)"
+    )
+
+
+class SpeechAugmentation(Section):
+    """Changes to training utterances; each draws from a generator seeded by (seed, epoch, id)."""
+
+    speeds: tuple[Positive, ...] = Field((1.0,), description="speed factors, one drawn for each utterance")
+    gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="gain drawn from [-gain_db, gain_db]")
+    noise_probability: Probability = 0.0
+    noise_snr_db: tuple[float, float] = Field((5.0, 30.0), description="signal-to-noise ratio, drawn from this range")
+    time_masks: Annotated[int, Field(ge=0)] = Field(0, description="SpecAugment: number of time masks")
+    time_mask_frames: Count = Field(40, description="SpecAugment: longest time mask, frames")
+    time_mask_fraction: Probability = Field(0.2, description="SpecAugment: longest time mask, share of the utterance")
+    frequency_masks: Annotated[int, Field(ge=0)] = Field(0, description="SpecAugment: number of frequency masks")
+    frequency_mask_bands: Count = Field(15, description="SpecAugment: widest frequency mask, mel bands")
+
+
+class LineAugmentation(Section):
+    """Changes to training lines; each draws from a generator seeded by (seed, epoch, id).
+
+    Each `*_probability` is how often that change is made; 0 turns it off.
+    """
+
+    affine_probability: Probability = 0.0
+    rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 1.0
+    shear: Annotated[float, Field(ge=0, le=2)] = Field(0.2, description="horizontal shear, x shift per unit of y")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="width and height scaled by 1 ± this")
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="vertical shift, share of the height")
+    elastic_probability: Probability = 0.0
+    elastic_amplitude: Annotated[float, Field(ge=0)] = Field(0.04, description="displacement, share of the height")
+    morphology_probability: Probability = Field(0.0, description="erode or dilate the ink")
+    blur_probability: Probability = 0.0
+    blur_sigma: Annotated[float, Field(ge=0)] = Field(1.0, description="strongest Gaussian blur, pixels")
+    contrast_probability: Probability = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="contrast and brightness change by ± this")
+    noise_probability: Probability = 0.0
+    noise_sigma: Annotated[float, Field(ge=0)] = Field(12.0, description="strongest Gaussian noise, gray levels of 255")
+    jpeg_probability: Probability = 0.0
+    jpeg_quality: tuple[int, int] = Field((20, 80), description="JPEG quality, drawn from this range")
+
+
+class ConvolutionConfig(Section):
+    """One convolution block: conv (stride 1) → max-pool → normalization → ReLU → dropout."""
+
+    channels: Count
+    kernel: tuple[Count, Count] = Field((3, 3), description="(time, feature) size; odd")
+    pool: tuple[Count, Count] = Field((1, 1), description="(time, feature) max-pooling; also the subsampling")
+
+    @model_validator(mode="after")
+    def _odd(self) -> ConvolutionConfig:
+        if any(size % 2 == 0 for size in self.kernel):
+            raise ValueError(f"kernel sizes must be odd, so that frames stay centred; got {list(self.kernel)}")
+        return self
+
+
+class FrontendConfig(Section):
+    """The 2-D convolutions over (time, feature)."""
+
+    blocks: tuple[ConvolutionConfig, ...] = Field(..., min_length=1)
+    normalization: Literal["batch", "none"] = "batch"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    projection: Count | None = Field(None, description="linear layer from the flattened frame to this width")
+
+
+class EncoderConfig(Section):
+    """The bidirectional recurrent layers."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    layers: Count = 2
+    width: Count = Field(160, description="units of each direction")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    projection: Count | None = Field(None, description="linear layer between recurrent layers")
+
+
+class ModelConfig(Section):
+    """Frontend and encoder; the CTC head's size comes from the tokenizer."""
+
+    frontend: FrontendConfig
+    encoder: EncoderConfig = EncoderConfig()
+
+
+class LossConfig(Section):
+    """What training minimizes: the CTC loss, mean over examples of −ln p(target | frames)."""
+
+    intermediate_layers: tuple[Count, ...] = Field(
+        (), description="also CTC on the output of these encoder layers, 1 = first (InterCTC, Lee & Watanabe 2021)"
+    )
+    intermediate_weight: Probability = Field(0.3, description="weight of the mean intermediate loss")
+    consistency_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the consistency of two augmented views (CR-CTC, Yao et al. 2024); 0 = one view"
+    )
+
+
+class TrainingConfig(Section):
+    """Optimization, checkpoints and stopping."""
+
+    epochs: Count = 100
+    max_minutes: Positive | None = Field(None, description="stop at the first epoch end after this much training time")
+    batch_frames: Count = Field(20000, description="feature frames in a batch, padding included")
+    max_batch_size: Count = Field(64, description="examples in a batch, at most")
+    accumulation: Count = Field(1, description="batches whose gradients make one step")
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    plateau_patience: Count = Field(3, description="epochs without a better CER before the learning rate halves")
+    gradient_clip: Positive = Field(5.0, description="largest gradient norm")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="bf16 and fp16 need a GPU")
+    average: Literal["none", "ema", "best"] = Field(
+        "none", description="validate and keep the raw weights, their moving average, or the mean of the best"
+    )
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    average_best: Annotated[int, Field(ge=2)] = Field(3, description="how many best checkpoints `average: best` takes")
+    early_stopping: Count | None = Field(None, description="stop after this many epochs without a better CER")
+    checkpoint_minutes: Positive = Field(5.0, description="time between checkpoints within an epoch")
+    max_bad_batches: Count = Field(20, description="batches with a non-finite loss in a row before training stops")
+    workers: Annotated[int, Field(ge=0)] = Field(1, description="processes that load and augment data; 0 = none")
+    threads: Count | None = Field(None, description="CPU threads of the model; default: what PyTorch chooses")
+
+
+_SECTIONS = {
+    "speech": {"features": SpeechFeatures, "augmentation": SpeechAugmentation},
+    "ocr": {"features": LineFeatures, "augmentation": LineAugmentation},
+}
+
+
+class Config(Section):
+    """The whole configuration of one run."""
+
+    modality: Literal["speech", "ocr"]
+    seed: int = 1
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    features: SpeechFeatures | LineFeatures
+    augmentation: SpeechAugmentation | LineAugmentation
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_of_modality(cls, values: Any) -> Any:
+        """Validate `features` and `augmentation` as what the modality has, so that errors name the right keys."""
+        if not isinstance(values, dict) or values.get("modality") not in _SECTIONS:
+            return values
+        chosen = dict(values)
+        for key, section in _SECTIONS[values["modality"]].items():
+            given = chosen.get(key, {})
+            if isinstance(given, dict):
+                try:
+                    chosen[key] = section.model_validate(given)
+                except ValidationError as error:
+                    raise ValueError("\n".join(_explain(error, section, prefix=key))) from None
+        return chosen
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        encoder, loss = self.model.encoder, self.loss
+        if any(layer >= encoder.layers for layer in loss.intermediate_layers):
+            raise ValueError(
+                f"loss.intermediate_layers {list(loss.intermediate_layers)}: choose layers below the last of"
+                f" model.encoder.layers = {encoder.layers}"
+            )
+        return self
+
+
+def parse_config(values: Any, where: str = "config") -> Config:
+    """A validated Config from plain data; raises ConfigError with every mistake, a line each."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections (modality, features, model, ...), got {values!r}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = _explain(error, Config)
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `section.key=value` overrides (values are YAML).
+
+    Raises:
+        ConfigError: the file is missing or no YAML, a key is unknown, a value has a wrong type or is out of range.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; configs that come with the project are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    if isinstance(values, dict):
+        for override in overrides:
+            _apply(values, override)
+    return parse_config(values, where=str(path))
+
+
+def dump_config(config: Config) -> str:
+    """YAML text from which `load_config` makes an equal Config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key=value, for example training.learning_rate=0.001")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a section")
+    node[last] = value
+
+
+def _explain(error: ValidationError, section: type[Section], prefix: str = "") -> list[str]:
+    """One line for each mistake: the key as a user writes it, what was wrong, and the nearest known key."""
+    lines = []
+    for item in error.errors():
+        parts = [str(part) for part in item["loc"] if part not in ("SpeechFeatures", "LineFeatures")]
+        key = ".".join([prefix, *parts] if prefix else parts)
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(section, [str(part) for part in item["loc"][:-1]])
+            near = difflib.get_close_matches(parts[-1], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            lines.append(f"{key}: unknown key; {hint}")
+        elif item["type"] == "value_error":
+            message = item["msg"].removeprefix("Value error, ")
+            lines.extend(f"{key}: {line}" if key else line for line in message.splitlines())
+        else:
+            lines.append(f"{key}: {item['msg']}; got {item['input']!r}")
+    return lines
+
+
+def _known_keys(section: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys of the section at `location` below `section`."""
+    current: Any = section
+    for part in location:
+        if part.isdigit():
+            continue
+        annotation = current.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        models = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not models:
+            return []
+        current = models[0]
+    return list(current.model_fields)

@@ -1,0 +1,138 @@
+"""Manifests: JSONL files, one example a row.
+
+Keys: `id`, `source`, `text`, and optionally `start`/`end`, `duration` or `width`/`height`, `speaker`/`writer`,
+`language`. Unknown keys are kept. A relative `source` starts at the manifest's own folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctcrec.errors import ManifestError
+from ctcrec.records import Example
+
+__all__ = ["iterate_manifest", "read_manifest", "read_manifests", "write_manifest"]
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "source": (str,),
+    "text": (str,),
+    "start": (int, float),
+    "end": (int, float),
+    "duration": (int, float),
+    "width": (int,),
+    "height": (int,),
+    "speaker": (str,),
+    "writer": (str,),
+    "language": (str,),
+}
+
+
+def iterate_manifest(path: str | Path, require_text: bool = False) -> Iterator[Example]:
+    """The examples of a manifest, one at a time.
+
+    Raises:
+        ManifestError: the file cannot be read, or a row is malformed; the message starts with `file:line:`.
+    """
+    path = Path(path)
+    folder = path.parent
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _parse(line, folder, f"{path}:{number}", require_text)
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such manifest; make one with `ctcrec prepare`") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_manifest(path: str | Path, require_text: bool = False) -> list[Example]:
+    """All examples of a manifest; ids must be unique (see `iterate_manifest` for errors)."""
+    return read_manifests([path], require_text)
+
+
+def read_manifests(paths: Sequence[str | Path], require_text: bool = False) -> list[Example]:
+    """All examples of several manifests together; ids must be unique over all of them."""
+    examples: list[Example] = []
+    seen: dict[str, str | Path] = {}
+    for path in paths:
+        for example in iterate_manifest(path, require_text):
+            if example.id in seen:
+                raise ManifestError(
+                    f"{path}: id {example.id!r} occurs twice (first in {seen[example.id]}); make ids unique"
+                )
+            seen[example.id] = path
+            examples.append(example)
+    if not examples:
+        raise ManifestError(f"{', '.join(map(str, paths)) or 'no manifest'}: no examples")
+    return examples
+
+
+def write_manifest(path: str | Path, examples: Iterable[Example]) -> int:
+    """Write examples as JSONL, atomically; sources become relative to the manifest's folder where they lie below it
+    or beside it. Returns the number of rows."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.resolve()
+    temporary = path.with_name(path.name + ".tmp")
+    rows = 0
+    with temporary.open("w", encoding="utf-8") as file:
+        for example in examples:
+            file.write(json.dumps(_row(example, folder), ensure_ascii=False) + "\n")
+            rows += 1
+    os.replace(temporary, path)
+    return rows
+
+
+def _row(example: Example, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for field in dataclasses.fields(example):
+        value = getattr(example, field.name)
+        if field.name == "source":
+            row["source"] = Path(os.path.relpath(Path(value).resolve(), folder)).as_posix()
+        elif field.name != "extra" and value is not None:
+            row[field.name] = value
+    return {**row, **example.extra}
+
+
+def _parse(line: str, folder: Path, where: str, require_text: bool) -> Example:
+    try:
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ManifestError(f"{where}: is not valid JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ManifestError(f"{where}: expected a JSON object with id and source, got {type(row).__name__}")
+    for key in ("id", "source", "text") if require_text else ("id", "source"):
+        if row.get(key) is None:
+            raise ManifestError(f"{where}: the key {key!r} is missing")
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in row.items():
+        types = _TYPES.get(key)
+        if types is None:
+            extra[key] = value
+        elif value is not None:
+            known[key] = _checked(key, value, types, where)
+    if not known["id"] or not known["source"]:
+        raise ManifestError(f"{where}: id and source must not be empty")
+    known["source"] = folder / known["source"]
+    return Example(**known, extra=extra)
+
+
+def _checked(key: str, value: Any, types: tuple[type, ...], where: str) -> Any:
+    wrong = not isinstance(value, types) or isinstance(value, bool)
+    if not wrong and not isinstance(value, str):
+        wrong = not math.isfinite(value) or value < 0
+    if wrong:
+        expected = "a string" if types == (str,) else "a whole number ≥ 0" if types == (int,) else "a number ≥ 0"
+        raise ManifestError(f"{where}: {key} must be {expected}, got {value!r}")
+    return value
