@@ -1,0 +1,184 @@
+"""Changes to line images for training: geometry, stroke weight, focus, light, grain and compression.
+
+Images come scaled to the height that the model sees, so that sizes in pixels mean the same for every scan and the
+cost does not depend on its resolution. All randomness comes from the generator that is handed in.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+__all__ = ["LineAugmenter"]
+
+_MAX_RISE = 1 / 3  # of the height: a rotated line rises at most this much from end to end, whatever its length
+_CELLS_PER_HEIGHT = 3  # mesh of the elastic distortion: cells about as large as a letter
+
+
+class LineAugmenter:
+    """uint8 (H, W) line image, dark ink on light paper → a changed uint8 (H, W') copy.
+
+    Each change is made with its own probability; 0 turns it off. Affine and elastic changes share one resampling.
+
+    Args:
+        affine_probability: rotation, shear, scale and shift together. Nothing is cut off: what would stick out of
+            the height is shrunk into it.
+        rotation_degrees: largest rotation; long lines turn less, so that they rise by a third of their height at most.
+        shear: largest horizontal shift per unit of height.
+        scale: width and height are scaled by 1 ± this, each on its own.
+        shift: largest vertical shift, share of the height.
+        elastic_probability: smooth local distortion.
+        elastic_amplitude: largest displacement, share of the height.
+        morphology_probability: strokes become bolder or thinner by up to a pixel.
+        blur_probability, blur_sigma: Gaussian blur, strongest sigma in pixels.
+        contrast_probability, contrast: gamma, contrast and brightness change by ± this, with brightness drifting
+            from one end of the line to the other.
+        noise_probability, noise_sigma: Gaussian noise, strongest sigma in gray levels of 255.
+        jpeg_probability, jpeg_quality: JPEG compression, quality drawn from this range, ends included.
+    """
+
+    def __init__(
+        self,
+        affine_probability: float = 0.0,
+        rotation_degrees: float = 1.0,
+        shear: float = 0.2,
+        scale: float = 0.1,
+        shift: float = 0.05,
+        elastic_probability: float = 0.0,
+        elastic_amplitude: float = 0.04,
+        morphology_probability: float = 0.0,
+        blur_probability: float = 0.0,
+        blur_sigma: float = 1.0,
+        contrast_probability: float = 0.0,
+        contrast: float = 0.4,
+        noise_probability: float = 0.0,
+        noise_sigma: float = 12.0,
+        jpeg_probability: float = 0.0,
+        jpeg_quality: tuple[int, int] = (20, 80),
+    ) -> None:
+        self.affine_probability = affine_probability
+        self.rotation_degrees = rotation_degrees
+        self.shear = shear
+        self.scale = scale
+        self.shift = shift
+        self.elastic_probability = elastic_probability
+        self.elastic_amplitude = elastic_amplitude
+        self.morphology_probability = morphology_probability
+        self.blur_probability = blur_probability
+        self.blur_sigma = blur_sigma
+        self.contrast_probability = contrast_probability
+        self.contrast = contrast
+        self.noise_probability = noise_probability
+        self.noise_sigma = noise_sigma
+        self.jpeg_probability = jpeg_probability
+        self.jpeg_quality = jpeg_quality
+
+    def __call__(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """A changed copy; equal generators give equal copies."""
+        affine = generator.random() < self.affine_probability
+        elastic = generator.random() < self.elastic_probability
+        if affine or elastic:
+            image = self._warp(image, generator, affine, elastic)
+        if generator.random() < self.morphology_probability:
+            image = _change_strokes(image, generator)
+        if generator.random() < self.blur_probability:
+            sigma = generator.uniform(0.0, self.blur_sigma)
+            image = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
+        if generator.random() < self.contrast_probability:
+            image = self._change_light(image, generator)
+        if generator.random() < self.noise_probability:
+            noise = generator.standard_normal(image.shape, dtype=np.float32)
+            noise *= generator.uniform(0.0, self.noise_sigma)
+            image = _to_levels(noise + image)
+        if generator.random() < self.jpeg_probability:
+            low, high = self.jpeg_quality
+            image = _compress(image, int(generator.integers(low, high, endpoint=True)))
+        return np.array(image)
+
+    def _warp(self, image: np.ndarray, generator: np.random.Generator, affine: bool, elastic: bool) -> np.ndarray:
+        """Affine and elastic change in one resampling: a mesh of cells, each filled from a quadrilateral."""
+        height, width = image.shape
+        matrix, shift = self._draw_affine(width, height, generator) if affine else (np.eye(2), 0.0)
+        out_width = max(1, math.ceil(np.abs(matrix[0]) @ (width, height) - 1e-6))
+        cell = height / _CELLS_PER_HEIGHT
+        columns = _ticks(out_width, max(1, round(out_width / cell)) if elastic else 1)
+        rows = _ticks(height, min(height, _CELLS_PER_HEIGHT) if elastic else 1)
+        # where each corner of the mesh comes from: (rows, columns, 2) as (x, y)
+        corners = np.stack(np.meshgrid(columns, rows), axis=-1) - (out_width / 2, height / 2 + shift)
+        sources = corners @ np.linalg.inv(matrix).T + (width / 2, height / 2)
+        if elastic:
+            sources += generator.uniform(-1.0, 1.0, sources.shape) * (self.elastic_amplitude * height)
+        paper = int(np.median(image))
+        warped = Image.fromarray(image).transform(
+            (out_width, height),
+            Image.Transform.MESH,
+            _mesh(columns, rows, sources),
+            Image.Resampling.BILINEAR,
+            fillcolor=paper,
+        )
+        return np.asarray(warped)
+
+    def _draw_affine(self, width: int, height: int, generator: np.random.Generator) -> tuple[np.ndarray, float]:
+        """The 2×2 matrix from source to output about the centres, and the vertical shift in pixels."""
+        limit = min(math.radians(self.rotation_degrees), math.asin(min(1.0, _MAX_RISE * height / width)))
+        angle = generator.uniform(-limit, limit)
+        shear = generator.uniform(-self.shear, self.shear)
+        scale = 1.0 + generator.uniform(-self.scale, self.scale, 2)
+        shift = generator.uniform(-self.shift, self.shift) * height
+        cos, sin = math.cos(angle), math.sin(angle)
+        matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag(scale)
+        needed = np.abs(matrix[1]) @ (width, height) + 2 * abs(shift)
+        fit = min(1.0, height / needed)
+        return matrix * fit, shift * fit
+
+    def _change_light(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        gamma, contrast = 1.0 + generator.uniform(-self.contrast, self.contrast, 2)
+        left, right = generator.uniform(-self.contrast, self.contrast, 2) * 127.5
+        levels = np.linspace(0.0, 1.0, 256, dtype=np.float32) ** gamma
+        levels = (levels - 0.5) * contrast * 255.0 + 127.5
+        brightness = np.linspace(left, right, image.shape[1], dtype=np.float32)
+        return _to_levels(levels.astype(np.float32)[image] + brightness)
+
+
+def _ticks(length: int, cells: int) -> np.ndarray:
+    """Pixel borders that part `length` into about equal cells."""
+    return np.linspace(0, length, cells + 1).round().astype(int)
+
+
+def _mesh(
+    columns: np.ndarray, rows: np.ndarray, sources: np.ndarray
+) -> list[tuple[tuple[int, int, int, int], tuple[float, ...]]]:
+    """Pillow's mesh: for each cell its output box, and its source corners NW, SW, SE, NE."""
+    quads = np.concatenate([sources[:-1, :-1], sources[1:, :-1], sources[1:, 1:], sources[:-1, 1:]], axis=-1).tolist()
+    xs, ys = columns.tolist(), rows.tolist()
+    return [
+        ((xs[j], ys[i], xs[j + 1], ys[i + 1]), tuple(quads[i][j]))
+        for i in range(len(ys) - 1)
+        for j in range(len(xs) - 1)
+    ]
+
+
+def _change_strokes(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Erode or dilate the ink by a window of 1×2, 2×1 or 2×2 pixels, mixed with the original at a drawn weight."""
+    spread = np.minimum if generator.random() < 0.5 else np.maximum
+    direction = generator.integers(3)
+    changed = image
+    if direction != 0:
+        changed = np.concatenate([changed[:1], spread(changed[1:], changed[:-1])])
+    if direction != 1:
+        changed = np.concatenate([changed[:, :1], spread(changed[:, 1:], changed[:, :-1])], axis=1)
+    weight = np.float32(generator.uniform(0.2, 1.0))
+    return _to_levels(image + weight * (changed.astype(np.float32) - image))
+
+
+def _compress(image: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _to_levels(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
