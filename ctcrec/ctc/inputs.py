@@ -1,0 +1,167 @@
+"""Checks and normal form of the arguments that all CTC functions share.
+
+Targets and lengths are read on the CPU once, checked, and brought to one form: padded (N, L) int64 targets and (N,)
+int64 lengths. An error names the example and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctcrec.errors import InputError
+
+__all__ = ["CTCInputs", "Lengths", "check_inputs", "is_feasible", "lengths_tensor", "min_frames"]
+
+Lengths = Tensor | Sequence[int] | int
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, slots=True)
+class CTCInputs:
+    """Checked arguments. Integer tensors are int64 on the CPU.
+
+    Attributes:
+        targets: (N, L), `blank` beyond each target's length.
+        input_lengths: (N,) frames.
+        target_lengths: (N,) labels.
+        blank: class of the blank.
+        class_bias: (C,) float64 added to every frame's log-probabilities (label priors), or None.
+        wildcard: id in `targets` that any frame matches with log-probability `wildcard_score`, or None.
+    """
+
+    targets: Tensor
+    input_lengths: Tensor
+    target_lengths: Tensor
+    blank: int
+    class_bias: Tensor | None = None
+    wildcard: int | None = None
+    wildcard_score: float = 0.0
+
+    @property
+    def required_frames(self) -> Tensor:
+        """(N,) the fewest frames that each target fits: labels + repeats."""
+        return _labels_and_repeats(self.targets, self.target_lengths)
+
+    @property
+    def feasible(self) -> Tensor:
+        """(N,) bool."""
+        return self.required_frames <= self.input_lengths
+
+
+def min_frames(targets: Sequence[int] | Tensor) -> int:
+    """The fewest frames that one target fits: its labels, and one blank between each two equal neighbours."""
+    labels = targets.tolist() if isinstance(targets, Tensor) else list(targets)
+    return len(labels) + sum(1 for left, right in zip(labels, labels[1:], strict=False) if left == right)
+
+
+def is_feasible(targets: Sequence[int] | Tensor, frames: int) -> bool:
+    """Whether one target fits `frames` frames (labels + repeats <= frames)."""
+    return min_frames(targets) <= frames
+
+
+def lengths_tensor(lengths: Lengths, name: str) -> Tensor:
+    """Lengths given as tensor, sequence or int, as a tensor."""
+    if isinstance(lengths, Tensor):
+        return lengths
+    try:
+        return torch.as_tensor(lengths, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} must hold integers, got {lengths!r}") from error
+
+
+def check_inputs(
+    scores: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+    class_bias: Tensor | None = None,
+    wildcard: int | None = None,
+    wildcard_score: float = 0.0,
+) -> CTCInputs:
+    """Checks everything that the kernels rely on, for `scores` (T, N, C).
+
+    Raises:
+        InputError: naming the argument, or the example and the position, that is wrong.
+    """
+    if scores.dim() != 3:
+        raise InputError(f"expected scores of shape (T, N, C) or (T, C), got {tuple(scores.shape)}")
+    if scores.dtype not in _FLOATS:
+        raise InputError(f"scores must be float32, float64, bfloat16 or float16, got {scores.dtype}")
+    frames, count, classes = scores.shape
+    if not 0 <= blank < classes:
+        raise InputError(f"blank must be in 0..{classes - 1} (there are {classes} classes), got {blank}")
+    if wildcard is not None and 0 <= wildcard < classes:
+        raise InputError(f"wildcard must be an id outside the classes 0..{classes - 1}, got {wildcard}")
+    input_lengths = _check_lengths(input_lengths, "input_lengths", count, frames, "frames in the scores")
+    padded, target_lengths = _pad_targets(targets, target_lengths, count, blank)
+    _check_labels(padded, target_lengths, blank, classes, wildcard)
+    if class_bias is not None:
+        if class_bias.shape != (classes,):
+            raise InputError(f"label priors must have shape ({classes},), got {tuple(class_bias.shape)}")
+        class_bias = class_bias.detach().to("cpu", torch.float64)
+    return CTCInputs(padded, input_lengths, target_lengths, blank, class_bias, wildcard, float(wildcard_score))
+
+
+def _integers(values: Tensor, name: str) -> Tensor:
+    if values.dtype not in _INTEGERS:
+        raise InputError(f"{name} must have an integer dtype, got {values.dtype}")
+    return values.detach().to("cpu", torch.int64)
+
+
+def _check_lengths(lengths: Tensor, name: str, count: int, limit: int, what: str) -> Tensor:
+    lengths = _integers(lengths, name).reshape(-1)
+    if lengths.shape[0] != count:
+        raise InputError(f"{name} has {lengths.shape[0]} entries for a batch of {count}")
+    wrong = (lengths < 0) | (lengths > limit)
+    if wrong.any():
+        n = int(wrong.nonzero()[0, 0])
+        raise InputError(f"{name}[{n}] is {int(lengths[n])}; expected 0..{limit}, the number of {what}")
+    return lengths.contiguous()
+
+
+def _pad_targets(targets: Tensor, target_lengths: Tensor, count: int, blank: int) -> tuple[Tensor, Tensor]:
+    """Padded targets (N, L) from padded or concatenated ones, `blank` beyond each length."""
+    targets = _integers(targets, "targets")
+    if targets.dim() == 1:
+        lengths = _check_lengths(target_lengths, "target_lengths", count, targets.shape[0], "targets")
+        if int(lengths.sum()) != targets.shape[0]:
+            raise InputError(
+                f"concatenated targets have {targets.shape[0]} entries, but target_lengths add up to "
+                f"{int(lengths.sum())}"
+            )
+    elif targets.dim() == 2 and targets.shape[0] == count:
+        lengths = _check_lengths(target_lengths, "target_lengths", count, targets.shape[1], "columns of targets")
+    else:
+        raise InputError(f"targets must be ({count}, L) or concatenated (sum of lengths,), got {tuple(targets.shape)}")
+    longest = int(lengths.max()) if count else 0
+    inside = torch.arange(longest) < lengths.unsqueeze(1)
+    padded = torch.full((count, longest), blank, dtype=torch.int64)
+    padded[inside] = targets if targets.dim() == 1 else targets[:, :longest][inside]
+    return padded, lengths
+
+
+def _check_labels(padded: Tensor, lengths: Tensor, blank: int, classes: int, wildcard: int | None) -> None:
+    inside = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+    wrong = inside & ((padded < 0) | (padded >= classes) | (padded == blank))
+    if wildcard is not None:
+        wrong &= padded != wildcard
+    if wrong.any():
+        n, i = (int(value) for value in wrong.nonzero()[0])
+        label = int(padded[n, i])
+        reason = "is the blank" if label == blank else f"is outside the classes 0..{classes - 1}"
+        raise InputError(f"target {label} of example {n} at position {i} {reason}")
+
+
+def _labels_and_repeats(padded: Tensor, lengths: Tensor) -> Tensor:
+    if padded.shape[1] < 2:
+        return lengths.clone()
+    inside = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+    repeats = (padded[:, 1:] == padded[:, :-1]) & inside
+    return lengths + repeats.sum(dim=1)
