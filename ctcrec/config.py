@@ -131,11 +131,12 @@ class LineAugmentation(Section):
 
 
 class ConvolutionConfig(Section):
-    """One convolution block: conv (stride 1) → max-pool → normalization → ReLU → dropout."""
+    """One convolution block: conv → max-pool → normalization → ReLU → dropout."""
 
     channels: Count
     kernel: tuple[Count, Count] = Field((3, 3), description="(time, feature) size; odd")
-    pool: tuple[Count, Count] = Field((1, 1), description="(time, feature) max-pooling; also the subsampling")
+    stride: tuple[Count, Count] = Field((1, 1), description="(time, feature) step of the convolution")
+    pool: tuple[Count, Count] = Field((1, 1), description="(time, feature) max-pooling after it")
 
     @model_validator(mode="after")
     def _odd(self) -> ConvolutionConfig:

@@ -1,0 +1,109 @@
+"""From examples to padded batches: load, augment, featurize, collate, in worker processes if wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ctcrec.data.preprocessing import Preprocessor
+from ctcrec.errors import MediaError
+from ctcrec.records import Batch, Example
+
+__all__ = ["BatchDataset", "collate", "example_generator", "iterate_batches", "load_features"]
+
+
+def example_generator(seed: int, epoch: int, example_id: str, view: int = 0) -> np.random.Generator:
+    """The random generator of one example in one epoch; it depends on nothing else, so not on the workers."""
+    digest = hashlib.blake2b(example_id.encode(), digest_size=8).digest()
+    return np.random.default_rng([seed & 0xFFFFFFFF, epoch, view, int.from_bytes(digest, "big")])
+
+
+def load_features(preprocessor: Preprocessor, example: Example) -> torch.Tensor:
+    """(T, F) features of an example as they are in recognition. Raises MediaError naming id and file."""
+    return preprocessor.features(_load(preprocessor, example))
+
+
+def collate(examples: Sequence[Example], features: Sequence[torch.Tensor], targets: Sequence[Sequence[int]]) -> Batch:
+    """Pad features with zeros and targets with 0 to the longest of the batch."""
+    lengths = torch.tensor([len(item) for item in features], dtype=torch.int64)
+    padded = torch.zeros(len(features), int(lengths.max()), features[0].shape[1])
+    for row, item in zip(padded, features, strict=True):
+        row[: len(item)] = item
+    target_lengths = torch.tensor([len(target) for target in targets], dtype=torch.int64)
+    padded_targets = torch.zeros(len(targets), max(int(target_lengths.max()), 1), dtype=torch.int64)
+    for target_row, target in zip(padded_targets, targets, strict=True):
+        target_row[: len(target)] = torch.as_tensor(target, dtype=torch.int64)
+    return Batch(padded, lengths, padded_targets, target_lengths, tuple(examples))
+
+
+class BatchDataset(Dataset[Batch]):
+    """One item is one planned batch.
+
+    Args:
+        examples: all examples.
+        targets: token ids of each.
+        preprocessor: the modality's.
+        batches: indices of each batch's examples.
+        augmentation: (seed, epoch) to augment with, or None.
+        views: copies of each example in the batch. All share the changes made to the source, so that their frames
+            stay aligned, and differ in their feature masks (CR-CTC, arXiv 2410.05101); a batch holds
+            all examples of view 0, then all of view 1.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        targets: Sequence[Sequence[int]],
+        preprocessor: Preprocessor,
+        batches: Sequence[Sequence[int]],
+        augmentation: tuple[int, int] | None = None,
+        views: int = 1,
+    ) -> None:
+        self.examples = examples
+        self.targets = targets
+        self.preprocessor = preprocessor
+        self.batches = batches
+        self.augmentation = augmentation
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        chosen = self.batches[index]
+        by_example = [self._features(self.examples[item]) for item in chosen]
+        features = [views[view] for view in range(self.views) for views in by_example]
+        examples = [self.examples[item] for item in chosen] * self.views
+        return collate(examples, features, [self.targets[item] for item in chosen] * self.views)
+
+    def _features(self, example: Example) -> list[torch.Tensor]:
+        if self.augmentation is None:
+            return [load_features(self.preprocessor, example)] * self.views
+        seed, epoch = self.augmentation
+        source = self.preprocessor.augment(
+            _load(self.preprocessor, example), example_generator(seed, epoch, example.id)
+        )
+        features = self.preprocessor.features(source)
+        return [
+            self.preprocessor.mask(features, example_generator(seed, epoch, example.id, view=1 + view))
+            for view in range(self.views)
+        ]
+
+
+def iterate_batches(dataset: BatchDataset, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
+    """The batches in order, prepared ahead by `workers` processes (0: in this one, when asked for)."""
+    options: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, pin_memory=pin_memory, **options)
+    return iter(loader)
+
+
+def _load(preprocessor: Preprocessor, example: Example) -> np.ndarray:
+    try:
+        return preprocessor.load(example.source, example.start, example.end)
+    except MediaError as error:
+        raise MediaError(f"example {example.id}: {error}") from error

@@ -1,0 +1,138 @@
+"""The recognition model: frontend → encoder → one linear CTC head, the same for speech and for lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ctcrec.config import ModelConfig
+from ctcrec.errors import ConfigError
+from ctcrec.models.encoder import BidirectionalEncoder
+from ctcrec.models.frontends import Convolution, ConvolutionFrontend
+
+__all__ = ["ModelOutput", "RecognitionModel", "build_model", "describe_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """Logits (N, T', C) and their true lengths (N,); `intermediate` are logits of the chosen encoder layers."""
+
+    logits: torch.Tensor
+    lengths: torch.Tensor
+    intermediate: tuple[torch.Tensor, ...] = ()
+
+
+class RecognitionModel(nn.Module):
+    """Features (N, T, F) with their lengths → logits over tokens, blank at index 0.
+
+    Args:
+        frontend, encoder: the two parts.
+        n_tokens: C, blank included.
+        intermediate_layers: encoder layers (1 = first) that also predict tokens in training, each through a head of its
+            own, for InterCTC (Lee & Watanabe 2021, arXiv 2102.03216).
+    """
+
+    def __init__(
+        self,
+        frontend: ConvolutionFrontend,
+        encoder: BidirectionalEncoder,
+        n_tokens: int,
+        intermediate_layers: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.output_size, n_tokens)
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.intermediate_layers = tuple(intermediate_layers)
+        self.intermediate_heads = nn.ModuleList(
+            nn.Linear(_layer_size(encoder, layer), n_tokens) for layer in self.intermediate_layers
+        )
+
+    @property
+    def subsampling_factor(self) -> int:
+        """Input frames per output frame."""
+        return self.frontend.subsampling_factor
+
+    def output_lengths(self, lengths: torch.Tensor) -> torch.Tensor:
+        """(N,) feature frames → (N,) logit frames."""
+        return self.frontend.output_lengths(lengths)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> ModelOutput:
+        """(N, T, F), (N,) → ModelOutput."""
+        frames, lengths = self.frontend(features, lengths)
+        outputs = self.encoder(frames, lengths)
+        intermediate: tuple[torch.Tensor, ...] = ()
+        if self.training:
+            intermediate = tuple(
+                head(outputs[layer - 1])
+                for layer, head in zip(self.intermediate_layers, self.intermediate_heads, strict=True)
+            )
+        return ModelOutput(self.head(outputs[-1]), lengths, intermediate)
+
+
+def build_model(
+    config: ModelConfig,
+    n_features: int,
+    n_tokens: int,
+    *,
+    global_normalization: bool = False,
+    intermediate_layers: Sequence[int] = (),
+) -> RecognitionModel:
+    """A freshly initialized model; weights come from torch's current seed.
+
+    Raises:
+        ConfigError: the pooling leaves nothing of a frame.
+    """
+    blocks = [Convolution(block.channels, block.kernel, block.stride, block.pool) for block in config.frontend.blocks]
+    try:
+        frontend = ConvolutionFrontend(
+            n_features,
+            blocks,
+            normalization=config.frontend.normalization,
+            dropout=config.frontend.dropout,
+            projection=config.frontend.projection,
+            global_normalization=global_normalization,
+        )
+    except ValueError as error:
+        raise ConfigError(f"model.frontend.blocks: {error}; use fewer or smaller feature pools") from None
+    encoder = BidirectionalEncoder(
+        frontend.output_size,
+        cell=config.encoder.cell,
+        layers=config.encoder.layers,
+        width=config.encoder.width,
+        dropout=config.encoder.dropout,
+        projection=config.encoder.projection,
+    )
+    return RecognitionModel(frontend, encoder, n_tokens, intermediate_layers)
+
+
+def describe_model(model: RecognitionModel, frame_name: str = "frames") -> str:
+    """Layers, parameters, receptive field and subsampling factor, as text for people."""
+    lines = []
+    for name, module in model.named_modules():
+        own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if own:
+            lines.append(f"{name:<48} {str(module).splitlines()[0]:<72} {own:>10,}")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    lines.append(f"{'parameters':<48} {'':<72} {total:>10,}")
+    lines.append(f"subsampling factor: {model.subsampling_factor} {frame_name} for each output frame")
+    lines.append(
+        f"receptive field of the frontend: {model.frontend.receptive_field} {frame_name};"
+        " of the whole model: the entire example (bidirectional encoder)"
+    )
+    return "\n".join(lines)
+
+
+def _layer_size(encoder: BidirectionalEncoder, layer: int) -> int:
+    """Output width of encoder layer `layer` (1 = first)."""
+    projection = encoder.projections[layer - 1]
+    return projection.out_features if isinstance(projection, nn.Linear) else 2 * _width(encoder)
+
+
+def _width(encoder: BidirectionalEncoder) -> int:
+    return encoder.layers[0].forwards.hidden_size

@@ -1,0 +1,104 @@
+"""All that training needs to go on exactly where it stopped, in one file that is replaced atomically."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctcrec.checkpoint import read_tensors, write_tensors
+from ctcrec.errors import CheckpointError
+
+__all__ = ["Progress", "load_state", "save_state"]
+
+
+@dataclass
+class Progress:
+    """Where training is. Counters of the running epoch start again with each epoch."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    step: int = 0
+    seconds: float = 0.0
+    bad_batches_in_row: int = 0
+    plateau_factor: float = 1.0
+    epochs_since_best: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    best_epochs: list[dict[str, Any]] = field(default_factory=list)  # of `average: best`, best first
+    # sums over the running epoch
+    loss: float = 0.0
+    tokens: int = 0
+    frames: int = 0
+    padded_frames: int = 0
+    wait_seconds: float = 0.0
+    step_seconds: float = 0.0
+    skipped_batches: int = 0
+    infeasible: int = 0
+    data: str = ""  # fingerprint of the training data
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch with empty sums."""
+        self.epoch, self.batch = epoch, 0
+        self.loss, self.tokens, self.frames, self.padded_frames = 0.0, 0, 0, 0
+        self.wait_seconds = self.step_seconds = 0.0
+        self.skipped_batches = self.infeasible = 0
+
+
+def save_state(
+    path: Path,
+    progress: Progress,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    averages: dict[str, dict[str, torch.Tensor]],
+) -> None:
+    """Write everything; see `ctcrec.checkpoint.write_tensors` for what happens when the disk is full."""
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+    for label, weights in averages.items():
+        tensors |= {f"average/{label}/{name}": tensor for name, tensor in weights.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    copied = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    metadata = {"progress": json.dumps(dataclasses.asdict(progress)), "scaler": json.dumps(scaler.state_dict())}
+    write_tensors(path, copied, metadata)
+
+
+def load_state(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]]:
+    """Restore model, optimizer, scaler and random generators in place; returns progress and weight averages.
+
+    Raises:
+        CheckpointError: the file is missing, altered, or of another model.
+    """
+    tensors, metadata = read_tensors(path)
+    grouped: dict[str, dict[str, torch.Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "random": {}}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        grouped[kind][rest] = tensor
+    try:
+        model.load_state_dict(grouped["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: does not fit the model of the configuration: {error}") from None
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, tensor in grouped["optimizer"].items():
+        index, _, key = name.partition("/")
+        state["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(state)
+    averages: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in grouped["average"].items():
+        label, _, key = name.partition("/")
+        averages.setdefault(label, {})[key] = tensor
+    torch.set_rng_state(grouped["random"]["cpu"])
+    if "cuda" in grouped["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(grouped["random"]["cuda"])
+    scaler.load_state_dict(json.loads(metadata["scaler"]))
+    return Progress(**json.loads(metadata["progress"])), averages
