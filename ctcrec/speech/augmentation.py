@@ -55,7 +55,7 @@ class SpeechAugmenter:
         self._ratios = [Fraction(speed).limit_denominator(100) for speed in speeds]
         self.gain_db = gain_db
         self.noise_probability = noise_probability
-        self.noise_snr_db = tuple(noise_snr_db)
+        self.noise_snr_db = (noise_snr_db[0], noise_snr_db[1])
         self.time_masks = time_masks
         self.time_mask_frames = time_mask_frames
         self.time_mask_fraction = time_mask_fraction

@@ -88,7 +88,7 @@ class LogMel:
             raise InputError(f"a waveform must be (S,) with S ≥ 1; got shape {waveform.shape}")
         frames = self._frames(np.asarray(waveform, dtype=np.float32))
         with torch.inference_mode():
-            parts = [self._spectra(part) for part in frames.split(_FRAMES_AT_ONCE)]
+            parts = [self._spectra(part) for part in torch.split(frames, _FRAMES_AT_ONCE)]
         features = (parts[0] if len(parts) == 1 else torch.cat(parts)).clone()
         if self.normalization == "utterance":
             deviation, mean = torch.std_mean(features, dim=0, correction=0)

@@ -24,38 +24,9 @@ from ctcrec.speech.resampling import resample
 
 __all__ = ["EXTENSIONS", "AudioInfo", "count_samples", "load_audio", "probe_audio"]
 
-EXTENSIONS = frozenset(
-    # fmt: off
-    (
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".sph",
-        ".w64",
-        ".rf64",
-        ".m4a",
-        ".m4b",
-        ".mp4",
-        ".mov",
-        ".webm",
-        ".mka",
-        ".mkv",
-        ".aac",
-        ".amr",
-        ".3gp",
-        ".wma",
-        ".avi",
-    )
-    # fmt: on
-)
+_PLAIN = (".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".sph")
+_CONTAINERS = (".m4a", ".m4b", ".mp4", ".mov", ".webm", ".mka", ".mkv", ".aac", ".amr", ".3gp", ".wma", ".avi", ".caf")
+EXTENSIONS = frozenset(_PLAIN + _CONTAINERS)
 
 _RATES = (1000, 768_000)
 _LONGEST = 2**30  # samples read at once: 18 hours at 16 kHz, 4 GiB
