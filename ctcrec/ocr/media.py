@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import MediaError
@@ -26,6 +26,11 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself warns of a decompression bomb
 MIN_SIDE = 4  # pixels; no letter is legible below it
 
+_POLARITY_HEIGHT = 48  # rows at which polarity is looked for
+_NEIGHBOURHOOD = (
+    0.8,
+    0.1,
+)  # radius in x and y, share of the height; right for all but 1 of 13,177 lines of four corpora
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 _SUBFILE_TYPE = 0x00FE  # TIFF tag; bits 0 and 2 mark previews and masks
@@ -69,32 +74,21 @@ def load_line(media: MediaSource) -> np.ndarray:
 def normalize_polarity(image: np.ndarray) -> np.ndarray:
     """The image, or its negative if it shows light ink on dark paper; uint8 (H, W).
 
-    Paper is what most pixels are: the gray levels are cut in two by Otsu's threshold (Otsu 1979) and the larger side
-    is paper. Between 40 % and 60 % the border rows decide, because ink seldom fills the border of a crop. An image
-    without contrast is taken as blank paper.
+    Strokes are thin, so ink stands out from its own neighbourhood, whatever surrounds the line: the deviations from
+    a local mean are skewed towards the ink, while the edges of a scan, of a page or of a mask give as much to either
+    side. Counting gray levels over the whole image instead fails where the crop shows what lies behind the page. An
+    image without contrast is blank paper.
     """
-    counts = np.bincount(image.ravel(), minlength=256)
-    threshold = _otsu(counts)
-    if threshold is None:
-        return image if image.flat[0] >= 128 else 255 - image
-    dark = float(counts[: threshold + 1].sum()) / image.size
-    if 0.4 < dark < 0.6:
-        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        dark = float((border <= threshold).mean())
-    return image if dark <= 0.5 else 255 - image
-
-
-def _otsu(counts: np.ndarray) -> int | None:
-    """The gray level that parts a histogram with the largest variance between classes; None for a single level."""
-    if np.count_nonzero(counts) < 2:
-        return None
-    levels = np.arange(counts.size)
-    weight = np.cumsum(counts)[:-1].astype(np.float64)
-    first = np.cumsum(counts * levels)[:-1]
-    total, moment = counts.sum(), (counts * levels).sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment * weight / total - first) ** 2 / (weight * (total - weight))
-    return int(np.nanargmax(between))
+    height = image.shape[0]
+    picture = Image.fromarray(image)
+    if height >= 2 * _POLARITY_HEIGHT:
+        picture = picture.reduce(height // _POLARITY_HEIGHT)
+    blur = ImageFilter.BoxBlur((_NEIGHBOURHOOD[0] * picture.height, _NEIGHBOURHOOD[1] * picture.height))
+    deviation = np.asarray(picture, dtype=np.float32) - np.asarray(picture.filter(blur), dtype=np.float32)
+    skew = float((deviation**3).sum())
+    if skew == 0.0:
+        return image if image.mean() >= 128 else 255 - image
+    return image if skew < 0 else 255 - image
 
 
 @contextmanager
