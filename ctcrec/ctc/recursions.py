@@ -17,9 +17,8 @@ what was divided out of a frame is common to all paths and added back to the log
 
 *Why nothing is lost.* A mantissa that becomes subnormal would lose digits unseen. A segment ends before the product of
 its frames' smallest emissions falls below 2^-MAX_DECAY, so no mantissa falls by more than that within it. At its end
-`renormalize_*` requires every mantissa of a state that lies on some complete path (the *band*) to be between
-2^-MAX_GROWTH and 2^MAX_GROWTH, and brings it to at most 2 and at least 2^-MAX_DEFICIT. Hence no mantissa in the band is
-ever subnormal. Where that can't be had (an emission of exactly zero; neighbours too far apart), the functions say so,
+`renormalize_*` requires every mantissa of a state that lies on some complete path (the *band*) to be finite, and brings
+it to less than 2 and at least 2^-MAX_DEFICIT. Hence no mantissa in the band is ever subnormal. Where that can't be had (an emission of exactly zero; neighbours too far apart), the functions say so,
 and the caller takes the log-space recursion for that example.
 
 The exponents follow the mantissas, but never fall by more than MAX_SLOPE from a state to the one after it, so that mass
@@ -54,8 +53,9 @@ __all__ = [
 ]
 
 MAX_DECAY = 300  # bits that a mantissa may lose within a segment
-_MAX_GROWTH = 400  # bits by which a mantissa at a segment's end may differ from 1
+_MAX_GROWTH = 1000  # bits that a mantissa may gain within a segment: what gets past is infinite
 _MAX_DEFICIT = 100  # bits by which a mantissa may lie below its exponent after renormalizing
+_MAX_LOSS = MAX_DECAY + _MAX_DEFICIT
 _MAX_SLOPE = 40  # bits by which exponents may fall from a state to the next
 
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
@@ -123,7 +123,7 @@ def renormalize_forward(
         if _blank_in_band(i, t, first, slack):
             size = exponent_of(blank[i])
             own = blank_exp[i] + size
-            ok &= abs(size) <= _MAX_GROWTH
+            ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
         at = max(own, before - _MAX_SLOPE) if own > NO_EXPONENT else before
         ok &= own == NO_EXPONENT or at - own <= _MAX_DEFICIT
         blank[i] = blank[i] * power_of_two(blank_exp[i] - at) if own > NO_EXPONENT else 0.0
@@ -133,7 +133,7 @@ def renormalize_forward(
             break
         size = exponent_of(label[i + 1])
         own = label_exp[i] + size
-        ok &= abs(size) <= _MAX_GROWTH
+        ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
         here = max(own, at - _MAX_SLOPE)
         ok &= here - own <= _MAX_DEFICIT
         label[i + 1] *= power_of_two(label_exp[i] - here)
@@ -182,14 +182,14 @@ def backward_frame(
         next_blank = blank[i + 1]
         beta_blank = blank[i] + to_label[i] * label[i + 1]
         beta_label = label[i + 1] + to_blank[i] * next_blank + to_skip[i] * label[i + 2]
-        blanks += alpha_blank[i] * beta_blank * scale_blank[i]
-        label_occupancy[i] = alpha_label[i + 1] * beta_label * scale_label[i]
+        blanks += (alpha_blank[i] * scale_blank[i]) * beta_blank
+        label_occupancy[i] = (alpha_label[i + 1] * scale_label[i]) * beta_label
         blank[i] = beta_blank * e_blank
         label[i + 1] = beta_label * emission[symbol[i]]
     last = blank[hi]
     if hi < symbol.size:
         last += to_label[hi] * label[hi + 1]
-    blanks += alpha_blank[hi] * last * scale_blank[hi]
+    blanks += (alpha_blank[hi] * scale_blank[hi]) * last
     blank[hi] = last * e_blank
     label[hi + 1] = 0.0
     return blanks
@@ -208,7 +208,7 @@ def renormalize_backward(
         if _blank_in_band(i, t, first, slack):
             size = exponent_of(blank[i])
             own = blank_exp[i] + size
-            ok &= abs(size) <= _MAX_GROWTH
+            ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
         at = max(own, after - _MAX_SLOPE) if own > NO_EXPONENT else after
         ok &= own == NO_EXPONENT or at - own <= _MAX_DEFICIT
         blank[i] = blank[i] * power_of_two(blank_exp[i] - at) if own > NO_EXPONENT else 0.0
@@ -219,7 +219,7 @@ def renormalize_backward(
             break
         size = exponent_of(label[i])
         own = label_exp[i - 1] + size
-        ok &= abs(size) <= _MAX_GROWTH
+        ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
         here = max(own, at - _MAX_SLOPE)
         ok &= here - own <= _MAX_DEFICIT
         label[i] *= power_of_two(label_exp[i - 1] - here)

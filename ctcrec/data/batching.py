@@ -51,7 +51,7 @@ def plan_batches(
 
 
 def plan_in_order(lengths: Sequence[int], *, batch_frames: int, max_batch_size: int) -> BatchPlan:
-    """Batches sorted by length, longest first, for recognition: the least padding, and memory runs out at once or never."""
+    """Batches sorted by length, longest first: the least padding, and memory runs out at once or never."""
     sizes = np.asarray(lengths, dtype=np.int64)
     batches = _cut(sizes, np.argsort(-sizes, kind="stable"), batch_frames, max_batch_size)
     return BatchPlan(tuple(batches), padding_share(sizes, batches))

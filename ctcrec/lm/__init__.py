@@ -1,0 +1,5 @@
+"""Language models, lexicons and hotwords."""
+
+from ctcrec.lm.ngram import NGramLM
+
+__all__ = ["NGramLM"]

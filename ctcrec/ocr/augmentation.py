@@ -14,7 +14,8 @@ from PIL import Image, ImageFilter
 
 __all__ = ["LineAugmenter"]
 
-_MAX_RISE = 1 / 3  # of the height: a rotated line rises at most this much from end to end, whatever its length
+_MAX_RISE = 0.2  # of the height: a rotated line rises at most this much from end to end, whatever its length
+_MARGIN = 0.1  # of the height: what crops have above and below their letters together, so that it may be cut off
 _CELLS_PER_HEIGHT = 2  # mesh of the elastic distortion: cells about as large as a letter
 
 
@@ -24,9 +25,9 @@ class LineAugmenter:
     Each change is made with its own probability; 0 turns it off. Affine and elastic changes share one resampling.
 
     Args:
-        affine_probability: rotation, shear, scale and shift together. Nothing is cut off: what would stick out of
-            the height is shrunk into it.
-        rotation_degrees: largest rotation; long lines turn less, so that they rise by a third of their height at most.
+        affine_probability: rotation, shear, scale and shift together. Letters are not cut off: what would stick out of
+            the height by more than the usual margin is shrunk into it.
+        rotation_degrees: largest rotation; long lines turn less, so that they rise by a fifth of their height at most.
         shear: largest horizontal shift per unit of height.
         scale: width and height are scaled by 1 ± this, each on its own.
         shift: largest vertical shift, share of the height.
@@ -131,7 +132,7 @@ class LineAugmenter:
         cos, sin = math.cos(angle), math.sin(angle)
         matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag(scale)
         needed = np.abs(matrix[1]) @ (width, height) + 2 * abs(shift)
-        fit = min(1.0, height / needed)
+        fit = min(1.0, height * (1 + _MARGIN) / needed)
         return matrix * fit, shift * fit
 
     def _change_light(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

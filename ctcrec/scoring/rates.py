@@ -61,6 +61,11 @@ class ErrorCounts:
         )
 
 
+def has_plain_graphemes(text: str) -> bool:
+    """Whether each code point is a grapheme cluster, as far as can be seen at once."""
+    return text.isascii() and "\r" not in text
+
+
 def split_units(text: str, unit: Unit) -> Sequence[str]:
     """The units of a text. White space around the text never counts.
 
@@ -70,7 +75,7 @@ def split_units(text: str, unit: Unit) -> Sequence[str]:
     if unit == "words":
         return text.split()
     text = text.strip()
-    if unit == "characters" or (text.isascii() and "\r" not in text):
+    if unit == "characters" or has_plain_graphemes(text):
         return text
     import regex  # type: ignore[import-untyped,unused-ignore]
 

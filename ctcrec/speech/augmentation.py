@@ -116,8 +116,8 @@ def colored_noise(size: int, slope: float, generator: np.random.Generator) -> np
     length = -(-size // 512) * 512
     noise = generator.standard_normal(length, dtype=np.float32)
     if slope:
-        frequencies = np.fft.rfftfreq(length).astype(np.float32)
-        spectrum = np.fft.rfft(noise) * np.maximum(frequencies, 1 / 500) ** np.float32(-slope / 2)
-        noise = np.fft.irfft(spectrum, length).astype(np.float32)
+        frequencies = np.maximum(np.fft.rfftfreq(length).astype(np.float32), np.float32(1 / 500))
+        shape = np.exp(np.float32(-slope / 2) * np.log(frequencies))
+        noise = np.fft.irfft(np.fft.rfft(noise) * shape, length).astype(np.float32)
     noise = noise[:size]
     return noise / np.sqrt(np.mean(np.square(noise)) + np.float32(1e-20))

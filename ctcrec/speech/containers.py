@@ -17,7 +17,7 @@ from ctcrec.errors import MediaError
 
 __all__ = ["probe", "read"]
 
-_DEMUXERS = "mov,matroska,aac,ac3,eac3,amr,asf,avi,mpegts,flv,mp3"
+_DEMUXERS = "mov,matroska,aac,ac3,eac3,amr,asf,avi,mpegts,flv,mp3,flac"
 _PREROLL = 0.5  # seconds decoded before a part and dropped, because codecs need a start to settle
 _SLACK = 0.25  # seconds by which a container may claim more than its stream has: padding and rounding
 
@@ -26,7 +26,7 @@ def probe(media: str | io.BytesIO, name: str) -> tuple[float, int, int]:
     """Duration in seconds, sample rate and channels; see `ctcrec.speech.media.probe_audio`."""
     with _opened(media, name) as (container, stream):
         duration = _claimed_duration(container, stream)
-        if duration is None:  # ADTS has no header of its own: count the packets
+        if duration is None:  # ADTS, or FLAC written to a pipe: count the packets
             packets = (packet.duration for packet in container.demux(stream) if packet.duration)
             duration = float(sum(packets) * stream.time_base)
         if duration <= 0:
@@ -45,12 +45,14 @@ def read(media: str | io.BytesIO, name: str, start: float, end: float | None, lo
         first = round(start * rate)
         last = None if end is None else round(end * rate)
         blocks: list[np.ndarray] = []
-        position = reached = 0
+        reached = first
         for position, block in _frames(container, stream, start):
+            if max(position, reached) - first > longest:
+                raise MediaError(f"{name}: is too long to read at once; cut it, or give start and end")
+            if not blocks and position > first:  # sound that starts late: times stay those of the container
+                blocks.append(np.zeros(position - first, np.float32))
             reached = position + block.size
             blocks.append(block[max(0, first - position) : None if last is None else max(0, last - position)])
-            if sum(kept.size for kept in blocks[-1:]) and reached - first > longest:
-                raise MediaError(f"{name}: is too long to read at once; cut it, or give start and end")
             if last is not None and reached >= last:
                 break
         claimed = _claimed_duration(container, stream)
@@ -62,8 +64,7 @@ def read(media: str | io.BytesIO, name: str, start: float, end: float | None, lo
             f"{name}: is truncated: its header promises {claimed:.2f} s and {reached / rate:.2f} s could be decoded;"
             " fetch it again"
         )
-    wanted = max(1, round(claimed * rate) - first)  # more is the encoder's padding
-    return (samples[:wanted] if samples.size > wanted > 0 else samples), rate
+    return samples[: max(0, round(claimed * rate) - first)], rate  # more is the encoder's padding
 
 
 @contextmanager
@@ -78,7 +79,9 @@ def _opened(media: str | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]]:
                 raise MediaError(f"{name}: has no sound track; an audio file was expected")
             stream = container.streams.audio[0]
             if not stream.rate or not stream.channels:
-                raise MediaError(f"{name}: its sound track says no sample rate or no channels; convert it to wav")
+                raise MediaError(
+                    f"{name}: is no audio, or is damaged: it has no sample rate or no channels; convert it"
+                )
             yield container, stream
     except (av.FFmpegError, ValueError, OverflowError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -37,6 +37,7 @@ _OVERHANG = 0.1  # seconds that `end` may lie beyond the file, because people ro
 # What libsndfile's log says of a file shorter than its header claims.
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE = 0x7FFFF000  # and above: written to a pipe, whose writer could not know the size
+_UNKNOWN_FRAMES = 2**62
 _MP3_SLACK = 2 * 1152  # frames; decoders differ in the padding they drop
 
 _MAGIC = (
@@ -85,10 +86,9 @@ def probe_audio(path: str | Path) -> AudioInfo:
         duration, rate, channels = containers.probe(media, name)
         return AudioInfo(duration, _checked_rate(rate, name), channels)
     with file:
-        frames = _count_frames(file, name)
-        if frames == 0:
+        if file.frames == 0:
             raise MediaError(f"{name}: has no samples; remove it, or record it again")
-        return AudioInfo(frames / file.samplerate, file.samplerate, file.channels)
+        return AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
 
 
 def load_audio(
@@ -156,6 +156,9 @@ def _open_sound(media: str | io.BytesIO, name: str) -> soundfile.SoundFile | Non
     except MediaError:
         file.close()
         raise
+    if file.frames >= _UNKNOWN_FRAMES:  # FLAC written to a pipe; libsndfile fails at its end
+        file.close()
+        return None
     return file
 
 
@@ -205,18 +208,9 @@ def _checked_rate(rate: int, name: str) -> int:
     return rate
 
 
-def _count_frames(file: soundfile.SoundFile, name: str) -> int:
-    """Samples of one channel, from the header; by decoding for a FLAC stream that does not say."""
-    if 0 <= file.frames < 2**62:
-        return int(file.frames)
-    frames = sum(len(block) for block in _blocks(file, None, name))
-    file.seek(0)
-    return frames
-
-
-def _blocks(file: soundfile.SoundFile, frames: int | None, name: str) -> Iterator[np.ndarray]:
+def _blocks(file: soundfile.SoundFile, frames: int, name: str) -> Iterator[np.ndarray]:
     """Up to `frames` frames from where the file stands, as mono float32 blocks."""
-    left = _LONGEST if frames is None else frames
+    left = frames
     while left > 0:
         try:
             block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
@@ -232,7 +226,7 @@ def _blocks(file: soundfile.SoundFile, frames: int | None, name: str) -> Iterato
 def _read_part(file: soundfile.SoundFile, begin: float, end: float | None, name: str) -> tuple[np.ndarray, int, float]:
     """Mono samples of the part at the file's rate, that rate, and the file's duration in seconds."""
     rate = int(file.samplerate)
-    total = _count_frames(file, name)
+    total = int(file.frames)
     first = min(math.floor(begin * rate + 1e-6), total)
     last = total if end is None else min(math.ceil(end * rate - 1e-6), total)
     if last - first > _LONGEST:

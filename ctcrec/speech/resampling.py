@@ -13,7 +13,7 @@ import torch
 __all__ = ["count_resampled", "resample"]
 
 # A kernel has (old + ~14 · max(old, new)/new) · new taps for the reduced ratio old/new: 12 MB at most with this limit.
-# Rates that share no large divisor (44101 and 16000) get the nearest ratio below it, less than 1 µs off in a second.
+# Rates that share no large divisor (44101 and 16000) get the nearest ratio with smaller terms, some µs off in a second.
 _LARGEST_TERM = 1000
 
 

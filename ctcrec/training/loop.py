@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from ctcrec.models.recognition_model import RecognitionModel
 from ctcrec.records import Batch
 from ctcrec.text import Normalizer, Tokenizer, load_tokenizer
 from ctcrec.training.corpus import (
-    Corpus,
     build_tokenizer,
     encode_examples,
     expected_initial_loss,
@@ -270,7 +268,7 @@ class _Run:
         for batch in group:
             sums = self._forward(batch.to(self.device))
             self.scaler.scale(sums.total / tokens).backward()
-            ctc += float(sums.ctc)
+            ctc += float(sums.ctc.detach())
             progress.infeasible += int(sums.infeasible)
             progress.frames += int(batch.feature_lengths.sum())
             progress.padded_frames += batch.features.shape[0] * batch.features.shape[1]

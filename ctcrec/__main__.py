@@ -1,0 +1,5 @@
+"""`python -m ctcrec` is the `ctcrec` command."""
+
+from ctcrec.cli.main import main
+
+main()

@@ -1,0 +1,37 @@
+"""`ctcrec evaluate RUN MANIFEST...`: transcribe examples with text, and score."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
+    manifest: Annotated[list[Path], typer.Argument(help="Manifests with text.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for hypotheses.jsonl, report.txt, report.json and worst.txt.")
+    ] = None,
+) -> None:
+    """WER, CER and sentence accuracy with 95 % intervals, by speaker or writer, and the worst examples."""
+    from ctcrec.cli.progress import progress_bar
+    from ctcrec.data.manifest import read_manifests
+    from ctcrec.evaluation import evaluate as run_evaluation
+    from ctcrec.recognizer import Recognizer
+
+    examples = read_manifests(manifest, require_text=True)
+    recognizer = Recognizer.load(run)
+    with progress_bar("transcribing", len(examples)) as done:
+        result = run_evaluation(recognizer, examples, out, done)
+    for error in result.errors.values():
+        print(f"ctcrec: {error}", file=sys.stderr)
+    typer.echo(result.report.text())
+    if out is not None:
+        typer.echo(f"hypotheses, report and worst examples are in {out}")
+    if result.errors:
+        raise typer.Exit(1)

@@ -1,0 +1,167 @@
+"""What a search adds to the acoustic score of a prefix: language model, word score, lexicon, hotwords, mask.
+
+All of them read the characters that a token adds to the text ("symbols"; symbol 0 is a word boundary), so that character
+and SentencePiece tokens are the same to them. Where a prefix stands is five numbers:
+
+    language model state | lexicon node, -1 in an unknown word | hotword state | mask state | text (one of the three below)
+
+Scores come in two parts. The *gain* is earned for good. The *potential* is what the state promises: the best the
+language model can still give to the word begun (its best unigram under the lexicon node), the word score, and the part
+of a hotword that is matched. A potential is a function of the state alone and is dropped at the end, so it steers what
+the beam keeps, and a hotword that fails is taken back, but no final score depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from ctcrec.lm.automaton import NGramTables, ngram_step
+from ctcrec.lm.hotwords import HotwordTables
+from ctcrec.lm.lexicon import LexiconTrie, trie_child
+
+__all__ = ["LM_NONE", "LM_TOKEN", "LM_WORD", "Fusion", "extend", "finish"]
+
+LM_NONE, LM_WORD, LM_TOKEN = 0, 1, 2
+_NOTHING, _IN_WORD, _BETWEEN = 0, 1, 2  # the text: empty, inside a word, after a word
+
+
+class Fusion(NamedTuple):
+    """Attributes:
+    active: False if nothing is fused; then only `allowed` counts.
+    allowed: (C,) tokens that may be written.
+    headroom: the most that gain + potential can grow with one token, not counting a potential that is negative now.
+    first_symbol: (C + 1,) symbols of token c are symbols[first_symbol[c] : first_symbol[c + 1]].
+    symbols: numbers of characters; 0 is a word boundary.
+    lm_unit: LM_NONE, LM_WORD or LM_TOKEN.
+    lm: the model's tables.
+    lm_scale: lm_weight * ln 10.
+    lm_token: (C,) the model's word for each token (LM_TOKEN).
+    lm_word: (W,) the model's word for each word of the lexicon (LM_WORD).
+    lm_unknown, lm_end: the model's words for <unk> and </s>.
+    word_score: for every word.
+    has_lexicon, closed: whether there is a lexicon, and whether it forbids other words.
+    unknown_score: for every word that the lexicon does not have.
+    unknown_potential: what an unknown word is expected to get from the language model.
+    lexicon: the trie.
+    has_hotwords, hotwords: the automaton of the hotwords.
+    has_mask: whether there is a mask.
+    mask_next: (M, A) state after each symbol, -1 where the mask forbids it.
+    mask_final: (M,) whether the text may end here.
+    """
+
+    active: bool
+    allowed: npt.NDArray[np.bool_]
+    headroom: float
+    first_symbol: npt.NDArray[np.int32]
+    symbols: npt.NDArray[np.int32]
+    lm_unit: int
+    lm: NGramTables
+    lm_scale: float
+    lm_token: npt.NDArray[np.int32]
+    lm_word: npt.NDArray[np.int32]
+    lm_unknown: int
+    lm_end: int
+    word_score: float
+    has_lexicon: bool
+    closed: bool
+    unknown_score: float
+    unknown_potential: float
+    lexicon: LexiconTrie
+    has_hotwords: bool
+    hotwords: HotwordTables
+    has_mask: bool
+    mask_next: npt.NDArray[np.int32]
+    mask_final: npt.NDArray[np.bool_]
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _end_word(fusion: Fusion, lm: int, lexicon: int, hotword: int) -> tuple[bool, float, int, int]:
+    """A word ends: (allowed, gain, language model state, hotword state)."""
+    gain = fusion.word_score
+    word = -1
+    if fusion.has_lexicon:
+        if lexicon >= 0:
+            word = np.int64(fusion.lexicon.word[lexicon])
+            if word < 0:
+                if fusion.closed:
+                    return False, 0.0, lm, hotword
+                gain += fusion.unknown_score
+    if fusion.lm_unit == LM_WORD:
+        log10_prob, lm, _ = ngram_step(
+            fusion.lm, lm, np.int64(fusion.lm_word[word]) if word >= 0 else fusion.lm_unknown
+        )
+        gain += fusion.lm_scale * log10_prob
+    if fusion.has_hotwords:
+        hotword = np.int64(fusion.hotwords.next_state[hotword, fusion.hotwords.column[0]])
+        gain += fusion.hotwords.reward[hotword]
+    return True, gain, lm, hotword
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def extend(
+    fusion: Fusion, state: npt.NDArray[np.int32], token: int
+) -> tuple[bool, float, float, int, int, int, int, int]:
+    """`token` is written: (allowed, gain, new potential, and the five numbers of the new state)."""
+    lm, lexicon, hotword = np.int64(state[0]), np.int64(state[1]), np.int64(state[2])
+    mask, text = np.int64(state[3]), np.int64(state[4])
+    gain = 0.0
+    if fusion.lm_unit == LM_TOKEN:
+        log10_prob, lm, _ = ngram_step(fusion.lm, lm, np.int64(fusion.lm_token[token]))
+        gain += fusion.lm_scale * log10_prob
+    for place in range(fusion.first_symbol[token], fusion.first_symbol[token + 1]):
+        symbol = np.int64(fusion.symbols[place])
+        if symbol == 0:
+            if text == _IN_WORD:
+                allowed, earned, lm, hotword = _end_word(fusion, lm, lexicon, hotword)
+                if not allowed:
+                    return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
+                gain += earned
+                lexicon = 0
+                text = _BETWEEN
+            continue
+        if fusion.has_mask:
+            if text == _BETWEEN:
+                mask = np.int64(fusion.mask_next[mask, 0])
+            if mask >= 0:
+                mask = np.int64(fusion.mask_next[mask, symbol])
+            if mask < 0:
+                return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
+        if fusion.has_lexicon and lexicon >= 0:
+            lexicon = trie_child(fusion.lexicon, lexicon, symbol)
+            if lexicon < 0:
+                if fusion.closed:
+                    return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
+                gain += fusion.unknown_score
+        if fusion.has_hotwords:
+            hotword = np.int64(fusion.hotwords.next_state[hotword, fusion.hotwords.column[symbol]])
+            gain += fusion.hotwords.reward[hotword]
+        text = _IN_WORD
+    potential = fusion.hotwords.potential[hotword] if fusion.has_hotwords else 0.0
+    if text == _IN_WORD:
+        potential += fusion.word_score
+        if fusion.lm_unit == LM_WORD:
+            potential += fusion.lm_scale * fusion.lexicon.best[lexicon] if lexicon >= 0 else fusion.unknown_potential
+    return True, gain, potential, lm, lexicon, hotword, mask, text
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def finish(fusion: Fusion, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
+    """The text ends here: (allowed, gain)."""
+    if not fusion.active:
+        return True, 0.0
+    lm, lexicon, hotword = np.int64(state[0]), np.int64(state[1]), np.int64(state[2])
+    mask, text = np.int64(state[3]), np.int64(state[4])
+    gain = 0.0
+    if fusion.has_mask and not fusion.mask_final[mask]:
+        return False, 0.0
+    if text == _IN_WORD:
+        allowed, gain, lm, _ = _end_word(fusion, lm, lexicon, hotword)
+        if not allowed:
+            return False, 0.0
+    if fusion.lm_unit != LM_NONE:
+        gain += fusion.lm_scale * ngram_step(fusion.lm, lm, fusion.lm_end)[0]
+    return True, gain

@@ -1,0 +1,585 @@
+r"""Prefix beam search for CTC, compiled (Graves 2012, §7.5; Hannun et al. 2014, algorithm 1).
+
+For a prefix y and the frames up to t, let P_b(y) and P_n(y) be the summed probability of all alignments of y whose last
+frame is blank, or is y's last token. With p the frame's probabilities, c = last(y) and y = x·c,
+
+    P_b'(y) = p(blank) (P_b(y) + P_n(y))
+    P_n'(y) = p(c) P_n(y) + p(c) (P_b(x) + [c != last(x)] P_n(x))
+
+A frame is computed in three steps over the B prefixes of the beam:
+
+1. *Stay*: the new P_b, P_n of the prefixes in the beam. The second term of P_n' comes from x's slot if x is in the beam.
+2. *Extend*: every x·c that is not in the beam, with P_b' = 0 and P_n' from the second term. No two (x, c) are the same
+   prefix, so nothing has to be merged, and an extension that cannot reach the beam is never looked at: tokens are
+   sorted, and a prefix's tokens end where they fall under the B-th best candidate so far.
+3. *Select*: the B best candidates by rank make the new beam, in no particular order.
+
+rank = ln(P_b + P_n) + fused + potential: `fused` is what language model, word score and hotwords have added, and
+`potential` what they are expected to add; see `ctcrec.decoding.fusion`.
+
+Legend: P_b and P_n are kept as `score` = ln(P_b + P_n) and the two parts `blank`, `emit` with blank + emit = 1, so that
+nothing underflows and a frame costs one logarithm a prefix instead of one a candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from ctcrec.decoding.fusion import Fusion, extend, finish
+from ctcrec.decoding.prefixes import Prefixes, child, compact
+
+__all__ = ["Beam", "Settings", "Workspace", "advance", "collect", "new_beam", "new_workspace"]
+
+Floats = npt.NDArray[np.float64]
+Int32s = npt.NDArray[np.int32]
+
+_SMALLEST = -700.0  # ln: probabilities under e^-700 count as e^-700, so that exp never underflows to an impossible 0
+
+
+class Settings(NamedTuple):
+    """What prunes. `beam_token` is the number of tokens looked at in a frame; see `BeamDecoder` for the others."""
+
+    blank: int
+    beam_size: int
+    beam_token: int
+    beam_threshold: float
+    blank_skip: float
+
+
+class Beam(NamedTuple):
+    """The prefixes in the beam, one a slot.
+
+    Attributes:
+        prefix: (B,) index into Prefixes.
+        last: (B,) its last token, -1 for the empty prefix.
+        score: (B,) ln(P_b + P_n).
+        blank: (B,) P_b / (P_b + P_n).
+        emit: (B,) P_n / (P_b + P_n).
+        fused: (B,) what language model, words and hotwords have added.
+        potential: (B,) what they are expected to add.
+        state: (B, 5) where language model, lexicon, hotwords, mask and text stand.
+        size: (1,) slots in use.
+    """
+
+    prefix: Int32s
+    last: Int32s
+    score: Floats
+    blank: Floats
+    emit: Floats
+    fused: Floats
+    potential: Floats
+    state: Int32s
+    size: npt.NDArray[np.int64]
+
+
+class Workspace(NamedTuple):
+    """Scratch of one search, so that a frame allocates nothing.
+
+    Attributes:
+        token, token_score: (C,) the frame's tokens that are looked at, best first.
+        mark: (C,) stamps of the tokens that lead from a prefix to another one in the beam.
+        first_child, next_child: (B,) which slots are children of a slot, as linked lists.
+        rank, slot, extension: (M,) candidates: rank, slot they come from, token that extends it (-1: the prefix stays).
+        values: (M + C,) for selection.
+        stay_score, stay_blank, stay_emit: (B,) step 1's results.
+    """
+
+    token: Int32s
+    token_score: Floats
+    mark: npt.NDArray[np.int64]
+    first_child: Int32s
+    next_child: Int32s
+    rank: Floats
+    slot: Int32s
+    extension: Int32s
+    values: Floats
+    stay_score: Floats
+    stay_blank: Floats
+    stay_emit: Floats
+
+
+def new_beam(size: int) -> Beam:
+    """A beam with room for `size` prefixes."""
+    return Beam(
+        prefix=np.zeros(size, np.int32),
+        last=np.full(size, -1, np.int32),
+        score=np.zeros(size),
+        blank=np.ones(size),
+        emit=np.zeros(size),
+        fused=np.zeros(size),
+        potential=np.zeros(size),
+        state=np.zeros((size, 5), np.int32),
+        size=np.ones(1, np.int64),
+    )
+
+
+def new_workspace(beam_size: int, tokens: int) -> Workspace:
+    """Scratch for a beam of `beam_size` and an alphabet of `tokens`."""
+    room = 4 * beam_size + 16
+    return Workspace(
+        token=np.zeros(tokens, np.int32),
+        token_score=np.zeros(tokens),
+        mark=np.full(tokens, -1, np.int64),
+        first_child=np.zeros(beam_size, np.int32),
+        next_child=np.zeros(beam_size, np.int32),
+        rank=np.zeros(room),
+        slot=np.zeros(room, np.int32),
+        extension=np.zeros(room, np.int32),
+        values=np.zeros(room + tokens),
+        stay_score=np.zeros(beam_size),
+        stay_blank=np.zeros(beam_size),
+        stay_emit=np.zeros(beam_size),
+    )
+
+
+@nb.njit(nogil=True, cache=True)
+def advance(
+    log_probs: npt.NDArray[np.float32],
+    start: int,
+    settings: Settings,
+    fusion: Fusion,
+    prefixes: Prefixes,
+    beam: Beam,
+    spare: Beam,
+    work: Workspace,
+) -> int:
+    """Search the frames of `log_probs` (T, C) from `start` on, in place.
+
+    Returns the first frame not searched: T, or less when `prefixes` is full and must be enlarged first. `spare` is
+    scratch of the same size as `beam`.
+    """
+    frames = log_probs.shape[0]
+    for t in range(start, frames):
+        if log_probs[t, settings.blank] > settings.blank_skip:
+            _stay_blank(log_probs[t, settings.blank], beam)
+            continue
+        if prefixes.size[0] + settings.beam_size > len(prefixes.parent):
+            compact(prefixes, beam.prefix[: beam.size[0]])
+            if prefixes.size[0] + 2 * settings.beam_size > len(prefixes.parent) // 2:
+                return t
+        best = _stay(log_probs[t], settings, prefixes, beam, work)
+        candidates, floor = _start_candidates(settings, beam, work, best)
+        tokens = _sort_tokens(log_probs[t], settings, fusion, beam, work, floor)
+        if fusion.active:
+            candidates = _extend_fused(tokens, settings, fusion, beam, work, candidates, best, floor)
+        else:
+            candidates = _extend(tokens, settings, beam, work, candidates, best, floor)
+        _select(log_probs[t], candidates, settings, fusion, prefixes, beam, spare, work)
+        _copy(spare, beam)
+    return frames
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _stay_blank(log_blank: float, beam: Beam) -> None:
+    """A frame that is as good as certainly blank: every prefix stays, nothing is extended."""
+    for k in range(beam.size[0]):
+        beam.score[k] += log_blank
+        beam.blank[k] = 1.0
+        beam.emit[k] = 0.0
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _probability(log_prob: float) -> float:
+    return math.exp(max(log_prob, _SMALLEST)) if log_prob > -math.inf else 0.0
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _stay(frame: npt.NDArray[np.float32], settings: Settings, prefixes: Prefixes, beam: Beam, work: Workspace) -> float:
+    """Step 1: the prefixes of the beam that stay. Links each slot to its children in the beam; returns the best rank."""
+    size = beam.size[0]
+    p_blank = _probability(frame[settings.blank])
+    best = -math.inf
+    for k in range(size):
+        work.first_child[k] = -1
+    for k in range(size):
+        last = beam.last[k]
+        scale = beam.score[k]
+        emit = 0.0
+        if last >= 0:
+            p_last = _probability(frame[last])
+            emit = p_last * beam.emit[k]
+            x = prefixes.slot[prefixes.parent[beam.prefix[k]]]
+            if x >= 0:
+                work.next_child[k] = work.first_child[x]
+                work.first_child[x] = k
+                from_parent = p_last if beam.last[x] != last else p_last * beam.blank[x]
+                ahead = beam.score[x] - scale
+                if ahead > 600.0:  # the parent outweighs this prefix beyond double precision: use its scale
+                    scale = beam.score[x]
+                    emit = emit * math.exp(-ahead) + from_parent
+                    p_blank_here = p_blank * math.exp(-ahead)
+                else:
+                    emit += from_parent * math.exp(ahead)
+                    p_blank_here = p_blank
+            else:
+                p_blank_here = p_blank
+        else:
+            p_blank_here = p_blank
+        total = emit + p_blank_here
+        if total > 0.0:
+            work.stay_score[k] = scale + math.log(total)
+            work.stay_blank[k] = p_blank_here / total
+            work.stay_emit[k] = emit / total
+        else:
+            work.stay_score[k] = -math.inf
+        best = max(best, work.stay_score[k] + beam.fused[k] + beam.potential[k])
+    return best
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _start_candidates(settings: Settings, beam: Beam, work: Workspace, best: float) -> tuple[int, float]:
+    """Put the prefixes that stay among the candidates. Returns their number and the rank that others must beat."""
+    count = 0
+    lowest = math.inf
+    floor = best - settings.beam_threshold
+    for k in range(beam.size[0]):
+        rank = work.stay_score[k] + beam.fused[k] + beam.potential[k]
+        if rank > -math.inf and rank >= floor:
+            work.rank[count] = rank
+            work.slot[count] = k
+            work.extension[count] = -1
+            count += 1
+            lowest = min(lowest, rank)
+    if count == settings.beam_size:
+        floor = max(floor, lowest)
+    return count, floor
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _sort_tokens(
+    frame: npt.NDArray[np.float32], settings: Settings, fusion: Fusion, beam: Beam, work: Workspace, floor: float
+) -> int:
+    """The frame's tokens that some prefix could be extended by, best first; returns their number."""
+    highest = -math.inf
+    for k in range(beam.size[0]):
+        highest = max(highest, beam.score[k] + beam.fused[k] + beam.potential[k] + _headroom(fusion, beam, k))
+    cutoff = floor - highest
+    count = 0
+    for c in range(len(frame)):
+        if frame[c] >= cutoff and c != settings.blank and fusion.allowed[c] and frame[c] > -math.inf:
+            work.token[count] = c
+            work.token_score[count] = frame[c]
+            count += 1
+    most = settings.beam_token
+    if not fusion.active:  # beyond B + 1 tokens, B better extensions of the same prefix are certain
+        most = min(most, settings.beam_size + 1)
+    if count > most:
+        least = _kth_largest(work.token_score, count, most, work.values)
+        kept = 0
+        ties = most
+        for j in range(count):
+            if work.token_score[j] > least:
+                ties -= 1
+        for j in range(count):
+            value = work.token_score[j]
+            if value < least or (value == least and ties <= 0):
+                continue
+            if value == least:
+                ties -= 1
+            work.token[kept] = work.token[j]
+            work.token_score[kept] = value
+            kept += 1
+        count = kept
+    _sort_descending(work.token_score, work.token, count)
+    return count
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _headroom(fusion: Fusion, beam: Beam, k: int) -> float:
+    """The most that fused + potential of slot k can grow with one token."""
+    if not fusion.active:
+        return 0.0
+    return fusion.headroom + max(-beam.potential[k], 0.0)
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _extend(
+    tokens: int, settings: Settings, beam: Beam, work: Workspace, candidates: int, best: float, floor: float
+) -> int:
+    """Step 2 without fusion. Returns the number of candidates."""
+    room = len(work.rank)
+    for k in range(beam.size[0]):
+        score = beam.score[k]
+        if tokens == 0 or score + work.token_score[0] < floor:
+            continue
+        last = beam.last[k]
+        has_children = _mark_children(beam, work, k)
+        for j in range(tokens):
+            rank = score + work.token_score[j]
+            if rank < floor:
+                break
+            token = work.token[j]
+            if token == last:
+                if beam.blank[k] <= 0.0:
+                    continue
+                rank += math.log(beam.blank[k])
+                if rank < floor:
+                    continue
+            if has_children and work.mark[token] == k:
+                continue
+            if rank > best:
+                best = rank
+                floor = max(floor, best - settings.beam_threshold)
+            work.rank[candidates] = rank
+            work.slot[candidates] = k
+            work.extension[candidates] = token
+            candidates += 1
+            if candidates == room:
+                candidates, floor = _keep_best(candidates, settings.beam_size, floor, work)
+        if has_children:
+            _unmark_children(beam, work, k)
+    return candidates
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _extend_fused(
+    tokens: int,
+    settings: Settings,
+    fusion: Fusion,
+    beam: Beam,
+    work: Workspace,
+    candidates: int,
+    best: float,
+    floor: float,
+) -> int:
+    """Step 2 with language model, lexicon, hotwords or mask. Returns the number of candidates."""
+    room = len(work.rank)
+    for k in range(beam.size[0]):
+        score = beam.score[k]
+        bound = score + beam.fused[k] + beam.potential[k] + _headroom(fusion, beam, k)
+        if tokens == 0 or bound + work.token_score[0] < floor:
+            continue
+        last = beam.last[k]
+        has_children = _mark_children(beam, work, k)
+        for j in range(tokens):
+            if bound + work.token_score[j] < floor:
+                break
+            token = work.token[j]
+            if has_children and work.mark[token] == k:
+                continue
+            rank = score + work.token_score[j]
+            if token == last:
+                if beam.blank[k] <= 0.0:
+                    continue
+                rank += math.log(beam.blank[k])
+            allowed, gain, potential, _, _, _, _, _ = extend(fusion, beam.state[k], token)
+            if not allowed:
+                continue
+            rank += beam.fused[k] + gain + potential
+            if rank < floor or rank == -math.inf:
+                continue
+            if rank > best:
+                best = rank
+                floor = max(floor, best - settings.beam_threshold)
+            work.rank[candidates] = rank
+            work.slot[candidates] = k
+            work.extension[candidates] = token
+            candidates += 1
+            if candidates == room:
+                candidates, floor = _keep_best(candidates, settings.beam_size, floor, work)
+        if has_children:
+            _unmark_children(beam, work, k)
+    return candidates
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _mark_children(beam: Beam, work: Workspace, k: int) -> bool:
+    """Mark the tokens that lead from slot k to another slot: those extensions are already in the beam."""
+    kid = work.first_child[k]
+    if kid < 0:
+        return False
+    while kid >= 0:
+        work.mark[beam.last[kid]] = k
+        kid = work.next_child[kid]
+    return True
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _unmark_children(beam: Beam, work: Workspace, k: int) -> None:
+    kid = work.first_child[k]
+    while kid >= 0:
+        work.mark[beam.last[kid]] = -1
+        kid = work.next_child[kid]
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _keep_best(candidates: int, most: int, floor: float, work: Workspace) -> tuple[int, float]:
+    """Keep the `most` best candidates, in order; returns their number and the rank that others must reach."""
+    if candidates <= most:
+        return candidates, floor
+    least = _kth_largest(work.rank, candidates, most, work.values)
+    ties = most
+    for m in range(candidates):
+        if work.rank[m] > least:
+            ties -= 1
+    kept = 0
+    for m in range(candidates):
+        rank = work.rank[m]
+        if rank < least:
+            continue
+        if rank == least:
+            if ties <= 0:
+                continue
+            ties -= 1
+        work.rank[kept] = rank
+        work.slot[kept] = work.slot[m]
+        work.extension[kept] = work.extension[m]
+        kept += 1
+    return kept, max(floor, least)
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _select(
+    frame: npt.NDArray[np.float32],
+    candidates: int,
+    settings: Settings,
+    fusion: Fusion,
+    prefixes: Prefixes,
+    beam: Beam,
+    following: Beam,
+    work: Workspace,
+) -> None:
+    """Step 3: the best candidates become the beam `following`."""
+    kept, _ = _keep_best(candidates, settings.beam_size, -math.inf, work)
+    best = -math.inf
+    for m in range(kept):
+        best = max(best, work.rank[m])
+    for k in range(beam.size[0]):
+        prefixes.slot[beam.prefix[k]] = -1
+    size = 0
+    for m in range(kept):
+        if work.rank[m] < best - settings.beam_threshold:
+            continue
+        k = work.slot[m]
+        token = work.extension[m]
+        if token < 0:
+            _copy_slot(beam, k, following, size)
+            following.score[size] = work.stay_score[k]
+            following.blank[size] = work.stay_blank[k]
+            following.emit[size] = work.stay_emit[k]
+        else:
+            following.prefix[size] = child(prefixes, beam.prefix[k], token)
+            following.last[size] = token
+            score = beam.score[k] + frame[token]
+            following.score[size] = score if token != beam.last[k] else score + math.log(beam.blank[k])
+            following.blank[size] = 0.0
+            following.emit[size] = 1.0
+            if fusion.active:
+                _, gain, potential, lm, lexicon, hotword, mask, text = extend(fusion, beam.state[k], token)
+                following.fused[size] = beam.fused[k] + gain
+                following.potential[size] = potential
+                state = following.state[size]
+                state[0], state[1], state[2], state[3], state[4] = lm, lexicon, hotword, mask, text
+        prefixes.slot[following.prefix[size]] = size
+        size += 1
+    following.size[0] = size
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _copy(source: Beam, target: Beam) -> None:
+    for k in range(source.size[0]):  # element by element: numba compiles slice assignment in seconds
+        _copy_slot(source, k, target, k)
+        target.score[k] = source.score[k]
+        target.blank[k] = source.blank[k]
+        target.emit[k] = source.emit[k]
+    target.size[0] = source.size[0]
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _copy_slot(source: Beam, k: int, target: Beam, place: int) -> None:
+    target.prefix[place] = source.prefix[k]
+    target.last[place] = source.last[k]
+    target.fused[place] = source.fused[k]
+    target.potential[place] = source.potential[k]
+    for part in range(5):
+        target.state[place, part] = source.state[k, part]
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _kth_largest(values: Floats, count: int, k: int, scratch: Floats) -> float:
+    """The k-th largest of the first `count` values (Hoare's selection)."""
+    for i in range(count):
+        scratch[i] = values[i]
+    low = 0
+    high = count - 1
+    goal = k - 1
+    while low < high:
+        pivot = scratch[(low + high) >> 1]
+        i = low
+        j = high
+        while i <= j:
+            while scratch[i] > pivot:
+                i += 1
+            while scratch[j] < pivot:
+                j -= 1
+            if i <= j:
+                scratch[i], scratch[j] = scratch[j], scratch[i]
+                i += 1
+                j -= 1
+        if goal <= j:
+            high = j
+        elif goal >= i:
+            low = i
+        else:
+            break
+    return scratch[goal]
+
+
+@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _sort_descending(keys: Floats, values: Int32s, count: int) -> None:
+    """Sort by key, largest first, equal keys in their order (Shell's sort is not stable, so ties go by value)."""
+    gap = 1
+    while gap < count // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, count):
+            key = keys[i]
+            value = values[i]
+            j = i
+            while j >= gap and (keys[j - gap] < key or (keys[j - gap] == key and values[j - gap] > value)):
+                keys[j] = keys[j - gap]
+                values[j] = values[j - gap]
+                j -= gap
+            keys[j] = key
+            values[j] = value
+        gap //= 3
+
+
+@nb.njit(nogil=True, cache=True)
+def collect(
+    fusion: Fusion, prefixes: Prefixes, beam: Beam, ended: bool
+) -> tuple[Int32s, npt.NDArray[np.int64], Floats, Floats]:
+    """The hypotheses in the beam, by slot: tokens put together, (G + 1,) offsets, and (G,) scores and acoustic scores.
+
+    If the text has `ended`, the score is the final one, -inf where lexicon or mask forbid to end; otherwise it is the
+    rank in the search.
+    """
+    size = beam.size[0]
+    offsets = np.zeros(size + 1, np.int64)
+    scores = np.empty(size)
+    acoustic = np.empty(size)
+    for k in range(size):
+        length = 0
+        prefix = beam.prefix[k]
+        while prefix > 0:
+            length += 1
+            prefix = prefixes.parent[prefix]
+        offsets[k + 1] = offsets[k] + length
+        acoustic[k] = beam.score[k]
+        if ended:
+            allowed, gain = finish(fusion, beam.state[k])
+            scores[k] = beam.score[k] + beam.fused[k] + gain if allowed else -math.inf
+        else:
+            scores[k] = beam.score[k] + beam.fused[k] + beam.potential[k]
+    tokens = np.empty(offsets[size], np.int32)
+    for k in range(size):
+        prefix = beam.prefix[k]
+        for place in range(offsets[k + 1] - 1, offsets[k] - 1, -1):
+            tokens[place] = prefixes.token[prefix]
+            prefix = prefixes.parent[prefix]
+    return tokens, offsets, scores, acoustic

@@ -1,0 +1,97 @@
+"""Transcribe a manifest and score the result: `hypotheses.jsonl`, and a `Report`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ctcrec.errors import CtcrecError, DataError
+from ctcrec.recognizer import Recognizer
+from ctcrec.records import Example, Hypothesis
+from ctcrec.scoring import Report, score
+from ctcrec.writers import hypothesis_record
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A report, the hypotheses by id, and the errors of media that could not be read, by id."""
+
+    report: Report
+    hypotheses: dict[str, Hypothesis]
+    errors: dict[str, CtcrecError]
+
+
+def evaluate(
+    recognizer: Recognizer,
+    examples: Sequence[Example],
+    out: Path | None = None,
+    done: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Transcribe all examples and score them under the checkpoint's text convention, by speaker or writer.
+
+    An example whose medium cannot be read counts as an empty hypothesis and is named.
+
+    Args:
+        recognizer: the model.
+        examples: with text.
+        out: folder for `hypotheses.jsonl` (written as it goes), `report.txt`, `report.json` and `worst.txt`.
+        done: called with the number of examples transcribed.
+
+    Raises:
+        DataError: no example could be read, or `out` cannot be written.
+    """
+    hypotheses: dict[str, Hypothesis] = {}
+    errors: dict[str, CtcrecError] = {}
+    try:
+        with _open(out) as file:
+            for transcript in recognizer.transcribe_all(examples, done):
+                example, hypothesis = transcript.example, transcript.hypothesis
+                if hypothesis is None:
+                    assert transcript.error is not None
+                    errors[example.id] = transcript.error
+                    continue
+                hypotheses[example.id] = hypothesis
+                file.write(_row(example, hypothesis, recognizer.checkpoint.preprocessor.unit))
+        if not hypotheses:
+            raise DataError(f"none of the {len(examples)} examples could be read; the first: {errors[examples[0].id]}")
+        report = _score(recognizer, examples, hypotheses)
+        if out is not None:
+            (out / "report.txt").write_text(report.text(), encoding="utf-8")
+            (out / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+            report.write_aligned_worst(out / "worst.txt")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}; choose another --out") from None
+    return Evaluation(report, hypotheses, errors)
+
+
+def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict[str, Hypothesis]) -> Report:
+    references = {example.id: example.text or "" for example in examples}
+    return score(
+        references,
+        {name: hypothesis.text for name, hypothesis in hypotheses.items()},
+        {example.id: example.group for example in examples if example.group is not None},
+        recognizer.checkpoint.normalizer,
+        group_name="speaker" if recognizer.modality == "speech" else "writer",
+        words={
+            name: [(span.word, span.confidence) for span in hypothesis.word_spans]
+            for name, hypothesis in hypotheses.items()
+        },
+    )
+
+
+def _open(out: Path | None) -> TextIO:
+    if out is None:
+        return io.StringIO()
+    out.mkdir(parents=True, exist_ok=True)
+    return (out / "hypotheses.jsonl").open("w", encoding="utf-8")
+
+
+def _row(example: Example, hypothesis: Hypothesis, unit: str) -> str:
+    row = {"id": example.id, "reference": example.text, **hypothesis_record(hypothesis, unit)}
+    return json.dumps(row, ensure_ascii=False) + "\n"
