@@ -51,8 +51,8 @@ def test_the_best_path_is_not_the_best_text() -> None:
     assert first.token_spans[0].confidence == pytest.approx(0.64)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(0, 3), st.sampled_from([0.3, 1.0, 4.0]))
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 3), st.sampled_from([0.3, 1.0, 4.0]))
 def test_without_pruning_it_is_exhaustive_search(seed: int, frames: int, blank: int, scale: float) -> None:
     log_probs = emissions(seed, frames, 4, scale)
     tokens = TOKENS[1:]
@@ -67,12 +67,11 @@ def test_without_pruning_it_is_exhaustive_search(seed: int, frames: int, blank: 
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 10**6), st.integers(10, 60), st.integers(1, 9))
-def test_scores_are_minus_ctc_loss(seed: int, frames: int, classes: int) -> None:
-    """With a beam that loses nothing of the best hypotheses, on sharp emissions."""
-    log_probs = emissions(seed, frames, classes + 1, 6.0)
-    tokens = ["-", *"abcdefghi"[:classes]]
-    [hypotheses] = BeamDecoder(tokens, beam_size=4000, beam_threshold=math.inf)([log_probs], nbest=2)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 2), st.sampled_from([1.0, 6.0]))
+def test_scores_are_minus_ctc_loss(seed: int, frames: int, classes: int, scale: float) -> None:
+    """Up to 9 frames, so that nothing is pruned."""
+    log_probs = emissions(seed, frames, classes + 1, scale)
+    [hypotheses] = BeamDecoder(["-", *"ab"[:classes]], **EVERYTHING)([log_probs], nbest=20)
     for hypothesis in hypotheses:
         assert hypothesis.score == pytest.approx(minus_ctc_loss(log_probs, hypothesis.tokens, 0), abs=1e-4)
 

@@ -16,6 +16,7 @@ NGrams = Mapping[tuple[str, ...], tuple[float, float]]
 def sequence_probabilities(log_probs: np.ndarray, blank: int) -> dict[tuple[int, ...], float]:
     """ln P of every token sequence: the sum over all C^T paths that collapse to it."""
     frames, classes = log_probs.shape
+    log_probs = log_probs.astype(np.float64)
     sums: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(classes), repeat=frames):
         tokens = tuple(token for token, _ in itertools.groupby(path) if token != blank)
