@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +31,10 @@ _CONTAINERS = (".m4a", ".m4b", ".mp4", ".mov", ".webm", ".mka", ".mkv", ".aac", 
 EXTENSIONS = frozenset(_PLAIN + _CONTAINERS)
 
 _RATES = (1000, 768_000)
-_LONGEST = 2**30  # samples read at once: 18 hours at 16 kHz, 4 GiB
+_LONGEST = 2**30  # samples read at once: 6 hours at 48 kHz, 4 GiB
+_LONGEST_HOURS = 12.0  # of low rates, which grow when they are resampled
 _LOUDEST = 1e6  # full scale is 1; float files in 16-bit units reach 32768
-_BLOCK = 2**20  # frames decoded at a time, so that memory follows what is in the file, not what its header claims
+_BLOCK = 2**22  # values decoded at a time, so that memory follows what is in the file, not what its header claims
 _OVERHANG = 0.1  # seconds that `end` may lie beyond the file, because people round; filled with silence
 
 # What libsndfile's log says of a file shorter than its header claims.
@@ -47,7 +50,7 @@ _MAGIC = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "gzip data"),
     (b"<", "HTML or XML text"),
-    (b"RIFF", "damaged or truncated RIFF (wav) audio"),
+    (b"RIFF", "damaged, truncated or unknown RIFF (wav) audio"),
     (b"fLaC", "damaged or truncated FLAC audio"),
     (b"OggS", "damaged or truncated Ogg audio"),
     (b"ID3", "damaged or truncated MP3 audio"),
@@ -129,6 +132,7 @@ def load_audio(
 def _named(media: str | Path | bytes | IO[bytes]) -> tuple[str | io.BytesIO, str]:
     """What soundfile and PyAV open, and the name that errors give it."""
     if isinstance(media, (str, Path)):
+        _check_regular(media)
         return str(media), str(media)
     if isinstance(media, bytes):
         return io.BytesIO(media), "audio given as bytes"
@@ -141,10 +145,25 @@ def _named(media: str | Path | bytes | IO[bytes]) -> tuple[str | io.BytesIO, str
     return io.BytesIO(data), str(getattr(media, "name", "audio stream"))
 
 
+def _check_regular(path: str | Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise MediaError(f"{path}: no such file; correct `source` in the manifest, or fetch the audio") from None
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:  # a NUL character
+        raise MediaError(f"{str(path)!r}: is not a file name") from None
+    if stat.S_ISDIR(mode):
+        raise MediaError(f"{path}: is a folder; an audio file was expected")
+    if not stat.S_ISREG(mode):
+        raise MediaError(f"{path}: is a pipe or device; save the audio to a file first")
+
+
 def _open_sound(media: str | io.BytesIO, name: str) -> soundfile.SoundFile | None:
     """The file opened by libsndfile; None where PyAV should try."""
     try:
-        file = soundfile.SoundFile(media)
+        file = soundfile.SoundFile(os.fsencode(media) if isinstance(media, str) and os.name == "posix" else media)
     except (soundfile.LibsndfileError, TypeError, ValueError, OSError):  # TypeError: a file called *.raw
         _explain_unopened(media, name)
         return None
@@ -164,25 +183,20 @@ def _open_sound(media: str | io.BytesIO, name: str) -> soundfile.SoundFile | Non
 
 def _explain_unopened(media: str | io.BytesIO, name: str) -> None:
     """Raise the error that says why libsndfile refused the file, unless it may be something for PyAV."""
-    try:
-        if isinstance(media, str):
-            if "\0" in media:
-                raise MediaError(f"{name!r}: is not a file name")
-            path = Path(media)
-            if path.is_dir():
-                raise MediaError(f"{name}: is a folder; an audio file was expected")
-            with path.open("rb") as file:
+    if isinstance(media, str):
+        try:
+            with open(media, "rb") as file:
                 head = file.read(64)
-        else:
-            media.seek(0)
-            head = media.read(64)
-            media.seek(0)
-    except FileNotFoundError:
-        raise MediaError(f"{name}: no such file; correct `source` in the manifest, or fetch the audio") from None
-    except OSError as error:
-        raise MediaError(f"{name}: cannot be read: {error.strerror or error}") from None
+        except OSError as error:
+            raise MediaError(f"{name}: cannot be read: {error.strerror or error}") from None
+    else:
+        media.seek(0)
+        head = media.read(64)
+        media.seek(0)
     if not head:
         raise MediaError(f"{name}: is empty (0 bytes); fetch or record it again")
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             raise MediaError(f"{name}: is {kind}; fetch it again, or convert it to wav or flac")
@@ -208,19 +222,21 @@ def _checked_rate(rate: int, name: str) -> int:
     return rate
 
 
-def _blocks(file: soundfile.SoundFile, frames: int, name: str) -> Iterator[np.ndarray]:
-    """Up to `frames` frames from where the file stands, as mono float32 blocks."""
-    left = frames
-    while left > 0:
-        try:
-            block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
-            why = str(error).strip() or "a frame does not decode"
-            raise MediaError(f"{name}: is damaged or truncated ({why}); fetch it again, or convert it") from None
-        if len(block) == 0:
-            return
-        left -= len(block)
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+def _blocks(file: soundfile.SoundFile, first: int, frames: int, name: str) -> Iterator[np.ndarray]:
+    """Up to `frames` frames from frame `first` on, as mono float32 blocks."""
+    size = max(1, _BLOCK // file.channels)
+    try:
+        if first:
+            file.seek(first)
+        while frames > 0:
+            block = file.read(min(frames, size), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                return
+            frames -= len(block)
+            yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+    except (soundfile.LibsndfileError, OSError) as error:
+        why = str(error).strip() or "a frame does not decode"
+        raise MediaError(f"{name}: is damaged or truncated ({why}); fetch it again, or convert it") from None
 
 
 def _read_part(file: soundfile.SoundFile, begin: float, end: float | None, name: str) -> tuple[np.ndarray, int, float]:
@@ -229,12 +245,10 @@ def _read_part(file: soundfile.SoundFile, begin: float, end: float | None, name:
     total = int(file.frames)
     first = min(math.floor(begin * rate + 1e-6), total)
     last = total if end is None else min(math.ceil(end * rate - 1e-6), total)
-    if last - first > _LONGEST:
-        hours = (last - first) / rate / 3600
+    hours = (last - first) / rate / 3600
+    if last - first > _LONGEST or hours > _LONGEST_HOURS:
         raise MediaError(f"{name}: {hours:.1f} hours are too long to read at once; cut it, or give start and end")
-    if first:
-        file.seek(first)
-    blocks = list(_blocks(file, last - first, name))
+    blocks = list(_blocks(file, first, last - first, name))
     samples = blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])
     missing = last - first - samples.size
     if missing > (_MP3_SLACK if file.format == "MP3" else 0):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
+import subprocess
 import sys
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -234,6 +237,28 @@ def test_missing_folder_empty(tmp_path: Path) -> None:
     refused(tmp_path / "zero.wav", "has no samples")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX only")
+def test_pipes_and_devices_do_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    refused(tmp_path / "pipe.wav", "is a pipe or device")
+    refused(Path("/dev/zero"), "is a pipe or device")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+@pytest.mark.parametrize("name", ["größe 语音.wav", os.fsdecode(b"latin1-\xe4.wav"), "a\nb.wav"])
+def test_odd_file_names(tmp_path: Path, name: str) -> None:
+    soundfile.write(os.fsencode(tmp_path / name), tones(8000), 8000, format="WAV")
+    assert load_audio(tmp_path / name, 8000).size == 4000
+
+
+def test_names_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="is not a file name"):
+        load_audio("a\0b.wav", 16000)
+    refused(tmp_path / ("x" * 300 + ".wav"), "cannot be read: File name too long")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    refused(tmp_path / "loop.wav", "cannot be read: Too many levels")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "locked.wav"
@@ -298,9 +323,10 @@ def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path) -> None:
         (b"\xff\xd8\xff\xe0" + b"\0" * 100, "is a JPEG image"),
         (b"<!DOCTYPE html><html>404</html>", "is HTML or XML text"),
         (b"PK\x03\x04" + b"\0" * 100, "is a ZIP archive"),
+        (b"RIFF\x24\0\0\0AVI " + b"\0" * 100, "is no audio"),
         (b"the quick brown fox\n" * 50, "is no audio"),
         (b"\0" * 5000, "is no audio|has no samples|damaged"),
-        (b"RIFF\x24\0\0\0WAVEfmt ", "damaged or truncated RIFF"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "damaged, truncated or unknown RIFF"),
         (b"fLaC\0\0\0\x22" + b"\xff" * 40, "damaged|sample rate"),
         (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nother.wav\n", "is no audio"),
         (b"ffconcat version 1.0\nfile other.wav\n", "is no audio"),
@@ -392,7 +418,7 @@ def test_random_bytes_raise_only_media_errors(data: bytes, head: bytes) -> None:
         load_audio(head + data, 16000)
 
 
-@given(position=st.integers(0, 4000), value=st.integers(0, 255), which=st.integers(0, 4))
+@given(position=st.integers(0, 4000), value=st.integers(0, 255), which=st.integers(0, 9))
 @settings(max_examples=150, deadline=None)
 def test_flipped_bytes_raise_only_media_errors(position: int, value: int, which: int) -> None:
     data = bytearray(_valid(which))
@@ -404,18 +430,54 @@ def test_flipped_bytes_raise_only_media_errors(position: int, value: int, which:
     assert loaded.size > 0 and np.isfinite(loaded).all()
 
 
-def _valid(which: int, cache: dict[int, bytes] = {}) -> bytes:  # noqa: B006
-    if which not in cache:
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(10))
+def test_fuzz(which: int, tmp_path: Path) -> None:
+    """1,000 damaged copies of a file of each kind: bytes changed, cut out, doubled, cut off, in header and body."""
+    rng = np.random.default_rng(which)
+    for _ in range(1000):
+        data = bytearray(_valid(which))
+        for _ in range(int(rng.integers(1, 6))):
+            size = len(data) if rng.random() < 0.5 else min(200, len(data))
+            position, length = int(rng.integers(size)), int(rng.integers(1, 9))
+            match int(rng.integers(4)):
+                case 0:
+                    data[position : position + length] = rng.bytes(length)
+                case 1:
+                    del data[position : position + length]
+                case 2:
+                    data[position:position] = data[position : position + length]
+                case _ if rng.random() < 0.3:
+                    del data[max(1, position) :]
+        try:
+            loaded = load_audio(bytes(data), 16000)
+        except MediaError:
+            continue
+        assert loaded.size > 0 and np.isfinite(loaded).all()
+
+
+@functools.cache
+def _valid(which: int) -> bytes:
+    plain = [
+        {"format": "WAV"},
+        {"format": "FLAC"},
+        {"format": "OGG"},
+        {"format": "MP3"},
+        {"format": "AIFF"},
+        {"format": "OGG", "subtype": "OPUS"},
+        {"format": "NIST"},
+    ]
+    if which < len(plain):
         buffer = io.BytesIO()
-        options = [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG"}, {"format": "MP3"}, {"format": "AIFF"}]
-        soundfile.write(buffer, tones(8000, 0.25), 8000, **options[which])
-        cache[which] = buffer.getvalue()
-    return cache[which]
+        soundfile.write(buffer, tones(8000, 0.25), 8000, **plain[which])
+        return buffer.getvalue()
+    ending, codec = [("mp4", "aac"), ("webm", "libopus"), ("aac", "aac")][which - len(plain)]
+    with tempfile.TemporaryDirectory() as folder:
+        encode(Path(folder) / f"x.{ending}", codec, seconds=0.25)
+        return (Path(folder) / f"x.{ending}").read_bytes()
 
 
 def test_importing_speech_imports_neither_torchaudio_nor_av() -> None:
-    import subprocess
-
     code = (
         "import sys, ctcrec.speech, ctcrec.speech.media; print([m for m in ('torchaudio', 'av') if m in sys.modules])"
     )
