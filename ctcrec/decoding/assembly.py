@@ -233,7 +233,7 @@ def _lexicon(
     return trie, lm_word
 
 
-def _phrases(options: FusionOptions, alphabet: Alphabet) -> dict[tuple[int, ...], float]:
+def _phrases(options: FusionOptions, alphabet: Alphabet) -> dict[Sequence[int], float]:
     """The hotwords as symbol numbers, with their weights."""
     default = DEFAULT_HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
     given = options.hotwords
@@ -241,7 +241,7 @@ def _phrases(options: FusionOptions, alphabet: Alphabet) -> dict[tuple[int, ...]
     weights = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, default)
     if isinstance(given, Mapping) and options.hotword_weight is not None:
         raise ConfigError("hotwords have weights of their own, so hotword_weight would have no effect")
-    phrases: dict[tuple[int, ...], float] = {}
+    phrases: dict[Sequence[int], float] = {}
     for phrase, weight in weights.items():
         words = " ".join(phrase.split())
         if not words or not alphabet.can_spell(words):

@@ -9,9 +9,10 @@ scores that are log-probabilities; `ctcrec.decoding.calibration` fits it.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from ctcrec.lm.compiled import inner, kernel
 
 __all__ = ["NEGLIGIBLE", "agreement", "beam_posteriors"]
 
@@ -29,7 +30,7 @@ def beam_posteriors(scores: Floats, temperature: float) -> Floats:
     return weights / weights.sum()
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def agreement(
     one: Int32s,
     words: npt.NDArray[np.int64],
@@ -92,7 +93,7 @@ def agreement(
     return np.minimum(token_mass, 1.0), np.minimum(word_mass, 1.0), min(text_mass, 1.0)
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _align(one: Int32s, other: Int32s) -> npt.NDArray[np.int64]:
     """Position in `other` of each token of `one` in a Levenshtein alignment; -1 where they differ."""
     partner = np.full(len(one), -1, np.int64)
@@ -113,7 +114,7 @@ def _align(one: Int32s, other: Int32s) -> npt.NDArray[np.int64]:
     return partner
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _align_within(
     one: Int32s, other: Int32s, head: int, rows: int, columns: int, band: int, partner: npt.NDArray[np.int64]
 ) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ctcrec.errors import DataError, InputError
+from ctcrec.lm.compiled import kernel
 
 __all__ = ["Emissions", "as_emissions", "check_emissions", "read_emissions"]
 
@@ -70,7 +70,7 @@ def check_emissions(emissions: Emissions, tokens: int, name: str, *, empty: bool
         raise InputError(f"{name}: " + _FAULTS[fault].format(frame))
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _find_fault(emissions: Emissions) -> tuple[int, int]:
     """(key of _FAULTS, frame), or (0, 0)."""
     for t in range(emissions.shape[0]):

@@ -1,9 +1,9 @@
 """What a search adds to the acoustic score of a prefix: language model, word score, lexicon, hotwords, mask.
 
-All of them read the characters that a token adds to the text ("symbols"; symbol 0 is a word boundary), so that character
-and SentencePiece tokens are the same to them. Where a prefix stands is five numbers:
+All of them read the characters that a token adds to the text ("symbols"; symbol 0 is a word boundary), so that
+character and SentencePiece tokens are the same to them. Where a prefix stands is five numbers:
 
-    language model state | lexicon node, -1 in an unknown word | hotword state | mask state | text (one of the three below)
+    language model state | lexicon node, -1 in an unknown word | hotword state | mask state | text (see below)
 
 Scores come in two parts. The *gain* is earned for good. The *potential* is what the state promises: the best the
 language model can still give to the word begun (its best unigram under the lexicon node), the word score, and the part
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from ctcrec.lm.automaton import NGramTables, ngram_step
+from ctcrec.lm.compiled import inner, wide
 from ctcrec.lm.hotwords import HotwordTables
 from ctcrec.lm.lexicon import LexiconTrie, trie_child
 
@@ -78,42 +78,39 @@ class Fusion(NamedTuple):
     mask_final: npt.NDArray[np.bool_]
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _end_word(fusion: Fusion, lm: int, lexicon: int, hotword: int) -> tuple[bool, float, int, int]:
     """A word ends: (allowed, gain, language model state, hotword state)."""
     gain = fusion.word_score
     word = -1
-    if fusion.has_lexicon:
-        if lexicon >= 0:
-            word = np.int64(fusion.lexicon.word[lexicon])
-            if word < 0:
-                if fusion.closed:
-                    return False, 0.0, lm, hotword
-                gain += fusion.unknown_score
+    if fusion.has_lexicon and lexicon >= 0:
+        word = wide(fusion.lexicon.word[lexicon])
+        if word < 0:
+            if fusion.closed:
+                return False, 0.0, lm, hotword
+            gain += fusion.unknown_score
     if fusion.lm_unit == LM_WORD:
-        log10_prob, lm, _ = ngram_step(
-            fusion.lm, lm, np.int64(fusion.lm_word[word]) if word >= 0 else fusion.lm_unknown
-        )
+        log10_prob, lm, _ = ngram_step(fusion.lm, lm, wide(fusion.lm_word[word]) if word >= 0 else fusion.lm_unknown)
         gain += fusion.lm_scale * log10_prob
     if fusion.has_hotwords:
-        hotword = np.int64(fusion.hotwords.next_state[hotword, fusion.hotwords.column[0]])
+        hotword = wide(fusion.hotwords.next_state[hotword, fusion.hotwords.column[0]])
         gain += fusion.hotwords.reward[hotword]
     return True, gain, lm, hotword
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def extend(
     fusion: Fusion, state: npt.NDArray[np.int32], token: int
 ) -> tuple[bool, float, float, int, int, int, int, int]:
     """`token` is written: (allowed, gain, new potential, and the five numbers of the new state)."""
-    lm, lexicon, hotword = np.int64(state[0]), np.int64(state[1]), np.int64(state[2])
-    mask, text = np.int64(state[3]), np.int64(state[4])
+    lm, lexicon, hotword = wide(state[0]), wide(state[1]), wide(state[2])
+    mask, text = wide(state[3]), wide(state[4])
     gain = 0.0
     if fusion.lm_unit == LM_TOKEN:
-        log10_prob, lm, _ = ngram_step(fusion.lm, lm, np.int64(fusion.lm_token[token]))
+        log10_prob, lm, _ = ngram_step(fusion.lm, lm, wide(fusion.lm_token[token]))
         gain += fusion.lm_scale * log10_prob
     for place in range(fusion.first_symbol[token], fusion.first_symbol[token + 1]):
-        symbol = np.int64(fusion.symbols[place])
+        symbol = wide(fusion.symbols[place])
         if symbol == 0:
             if text == _IN_WORD:
                 allowed, earned, lm, hotword = _end_word(fusion, lm, lexicon, hotword)
@@ -125,9 +122,9 @@ def extend(
             continue
         if fusion.has_mask:
             if text == _BETWEEN:
-                mask = np.int64(fusion.mask_next[mask, 0])
+                mask = wide(fusion.mask_next[mask, 0])
             if mask >= 0:
-                mask = np.int64(fusion.mask_next[mask, symbol])
+                mask = wide(fusion.mask_next[mask, symbol])
             if mask < 0:
                 return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
         if fusion.has_lexicon and lexicon >= 0:
@@ -137,7 +134,7 @@ def extend(
                     return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
                 gain += fusion.unknown_score
         if fusion.has_hotwords:
-            hotword = np.int64(fusion.hotwords.next_state[hotword, fusion.hotwords.column[symbol]])
+            hotword = wide(fusion.hotwords.next_state[hotword, fusion.hotwords.column[symbol]])
             gain += fusion.hotwords.reward[hotword]
         text = _IN_WORD
     potential = fusion.hotwords.potential[hotword] if fusion.has_hotwords else 0.0
@@ -148,13 +145,13 @@ def extend(
     return True, gain, potential, lm, lexicon, hotword, mask, text
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def finish(fusion: Fusion, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
     """The text ends here: (allowed, gain)."""
     if not fusion.active:
         return True, 0.0
-    lm, lexicon, hotword = np.int64(state[0]), np.int64(state[1]), np.int64(state[2])
-    mask, text = np.int64(state[3]), np.int64(state[4])
+    lm, lexicon, hotword = wide(state[0]), wide(state[1]), wide(state[2])
+    mask, text = wide(state[3]), wide(state[4])
     gain = 0.0
     if fusion.has_mask and not fusion.mask_final[mask]:
         return False, 0.0

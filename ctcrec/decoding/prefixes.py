@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from ctcrec.lm.compiled import inner, kernel
 
 __all__ = ["Prefixes", "child", "compact", "enlarged", "new_prefixes"]
 
@@ -60,13 +61,13 @@ def enlarged(prefixes: Prefixes) -> Prefixes:
     return larger
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _place(parent: int, token: int, entries: int) -> int:
+@inner
+def _place(parent: int, token: int, entries: int) -> np.int64:
     mixed = (np.uint64(parent) * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(token) * np.uint64(0xC2B2AE3D27D4EB4F))
     return np.int64((mixed ^ (mixed >> np.uint64(29))) & np.uint64(entries - 1))
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def child(prefixes: Prefixes, parent: int, token: int) -> int:
     """The prefix `parent` + `token`, made if it is new."""
     place = _place(parent, token, len(prefixes.table))
@@ -86,7 +87,7 @@ def child(prefixes: Prefixes, parent: int, token: int) -> int:
     return prefix
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _fill_table(prefixes: Prefixes) -> None:
     prefixes.table[:] = -1
     for prefix in range(1, prefixes.size[0]):
@@ -96,7 +97,7 @@ def _fill_table(prefixes: Prefixes) -> None:
         prefixes.table[place] = prefix
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def compact(prefixes: Prefixes, in_beam: Int32s) -> None:
     """Keep the prefixes `in_beam` and their ancestors only; `in_beam` is renumbered in place."""
     size = prefixes.size[0]

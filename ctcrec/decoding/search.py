@@ -8,7 +8,7 @@ frame is blank, or is y's last token. With p the frame's probabilities, c = last
 
 A frame is computed in three steps over the B prefixes of the beam:
 
-1. *Stay*: the new P_b, P_n of the prefixes in the beam. The second term of P_n' comes from x's slot if x is in the beam.
+1. *Stay*: the new P_b, P_n of the prefixes in the beam. The second term of P_n' comes from x's slot if x has one.
 2. *Extend*: every x·c that is not in the beam, with P_b' = 0 and P_n' from the second term. No two (x, c) are the same
    prefix, so nothing has to be merged, and an extension that cannot reach the beam is never looked at: tokens are
    sorted, and a prefix's tokens end where they fall under the B-th best candidate so far.
@@ -26,12 +26,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from ctcrec.decoding.fusion import Fusion, extend, finish
 from ctcrec.decoding.prefixes import Prefixes, child, compact
+from ctcrec.lm.compiled import inner, kernel
 
 __all__ = ["Beam", "Settings", "Workspace", "advance", "collect", "new_beam", "new_workspace"]
 
@@ -137,7 +137,7 @@ def new_workspace(beam_size: int, tokens: int) -> Workspace:
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def advance(
     log_probs: npt.NDArray[np.float32],
     start: int,
@@ -174,7 +174,7 @@ def advance(
     return frames
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _stay_blank(log_blank: float, beam: Beam) -> None:
     """A frame that is as good as certainly blank: every prefix stays, nothing is extended."""
     for k in range(beam.size[0]):
@@ -183,14 +183,14 @@ def _stay_blank(log_blank: float, beam: Beam) -> None:
         beam.emit[k] = 0.0
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _probability(log_prob: float) -> float:
     return math.exp(max(log_prob, _SMALLEST)) if log_prob > -math.inf else 0.0
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _stay(frame: npt.NDArray[np.float32], settings: Settings, prefixes: Prefixes, beam: Beam, work: Workspace) -> float:
-    """Step 1: the prefixes of the beam that stay. Links each slot to its children in the beam; returns the best rank."""
+    """Step 1: the prefixes of the beam stay. Links each slot to its children in the beam; returns the best rank."""
     size = beam.size[0]
     p_blank = _probability(frame[settings.blank])
     best = -math.inf
@@ -231,7 +231,7 @@ def _stay(frame: npt.NDArray[np.float32], settings: Settings, prefixes: Prefixes
     return best
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _start_candidates(settings: Settings, beam: Beam, work: Workspace, best: float) -> tuple[int, float]:
     """Put the prefixes that stay among the candidates. Returns their number and the rank that others must beat."""
     count = 0
@@ -250,7 +250,7 @@ def _start_candidates(settings: Settings, beam: Beam, work: Workspace, best: flo
     return count, floor
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _sort_tokens(
     frame: npt.NDArray[np.float32], settings: Settings, fusion: Fusion, beam: Beam, work: Workspace, floor: float
 ) -> int:
@@ -289,7 +289,7 @@ def _sort_tokens(
     return count
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _headroom(fusion: Fusion, beam: Beam, k: int) -> float:
     """The most that fused + potential of slot k can grow with one token."""
     if not fusion.active:
@@ -297,7 +297,7 @@ def _headroom(fusion: Fusion, beam: Beam, k: int) -> float:
     return fusion.headroom + max(-beam.potential[k], 0.0)
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _extend(
     tokens: int, settings: Settings, beam: Beam, work: Workspace, candidates: int, best: float, floor: float
 ) -> int:
@@ -336,7 +336,7 @@ def _extend(
     return candidates
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _extend_fused(
     tokens: int,
     settings: Settings,
@@ -387,7 +387,7 @@ def _extend_fused(
     return candidates
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _mark_children(beam: Beam, work: Workspace, k: int) -> bool:
     """Mark the tokens that lead from slot k to another slot: those extensions are already in the beam."""
     kid = work.first_child[k]
@@ -399,7 +399,7 @@ def _mark_children(beam: Beam, work: Workspace, k: int) -> bool:
     return True
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _unmark_children(beam: Beam, work: Workspace, k: int) -> None:
     kid = work.first_child[k]
     while kid >= 0:
@@ -407,7 +407,7 @@ def _unmark_children(beam: Beam, work: Workspace, k: int) -> None:
         kid = work.next_child[kid]
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _keep_best(candidates: int, most: int, floor: float, work: Workspace) -> tuple[int, float]:
     """Keep the `most` best candidates, in order; returns their number and the rank that others must reach."""
     if candidates <= most:
@@ -433,7 +433,7 @@ def _keep_best(candidates: int, most: int, floor: float, work: Workspace) -> tup
     return kept, max(floor, least)
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _select(
     frame: npt.NDArray[np.float32],
     candidates: int,
@@ -480,7 +480,7 @@ def _select(
     following.size[0] = size
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _copy(source: Beam, target: Beam) -> None:
     for k in range(source.size[0]):  # element by element: numba compiles slice assignment in seconds
         _copy_slot(source, k, target, k)
@@ -490,7 +490,7 @@ def _copy(source: Beam, target: Beam) -> None:
     target.size[0] = source.size[0]
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _copy_slot(source: Beam, k: int, target: Beam, place: int) -> None:
     target.prefix[place] = source.prefix[k]
     target.last[place] = source.last[k]
@@ -500,7 +500,7 @@ def _copy_slot(source: Beam, k: int, target: Beam, place: int) -> None:
         target.state[place, part] = source.state[k, part]
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _kth_largest(values: Floats, count: int, k: int, scratch: Floats) -> float:
     """The k-th largest of the first `count` values (Hoare's selection)."""
     for i in range(count):
@@ -530,7 +530,7 @@ def _kth_largest(values: Floats, count: int, k: int, scratch: Floats) -> float:
     return scratch[goal]
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _sort_descending(keys: Floats, values: Int32s, count: int) -> None:
     """Sort by key, largest first, equal keys in their order (Shell's sort is not stable, so ties go by value)."""
     gap = 1
@@ -550,7 +550,7 @@ def _sort_descending(keys: Floats, values: Int32s, count: int) -> None:
         gap //= 3
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def collect(
     fusion: Fusion, prefixes: Prefixes, beam: Beam, ended: bool
 ) -> tuple[Int32s, npt.NDArray[np.int64], Floats, Floats]:

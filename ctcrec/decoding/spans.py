@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from ctcrec.lm.compiled import kernel
 
 __all__ = ["best_spans"]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def best_spans(
     log_probs: npt.NDArray[np.float32], tokens: npt.NDArray[np.int32], blank: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

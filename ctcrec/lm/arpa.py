@@ -6,7 +6,7 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -161,13 +161,13 @@ def _number(reader: _Reader, field: str) -> float:
 
 def write_arpa(model: NGramLM, path: str | Path) -> None:
     """Write an ARPA file; gzipped if the name ends in `.gz`."""
-    opened: IO[str] = (
-        gzip.open(path, "wt", encoding="utf-8", compresslevel=6)
-        if str(path).endswith(".gz")
-        else open(path, "w", encoding="utf-8")
-    )
     tables, words = model.tables, model.words
-    with opened as file:
+    packed = str(path).endswith(".gz")
+    with (
+        gzip.open(path, "wt", encoding="utf-8", compresslevel=6)
+        if packed
+        else open(path, "w", encoding="utf-8") as file
+    ):
         file.write("\\data\\\n")
         file.writelines(f"ngram {length}={count}\n" for length, count in enumerate(model.counts, start=1))
         begin = 1

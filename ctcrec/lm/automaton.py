@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NGramTables", "empty_tables", "ngram_step"]
+from ctcrec.lm.compiled import inner, kernel, wide
+
+__all__ = ["NGramTables", "empty_tables", "ngram_step", "score_sequence"]
 
 
 class NGramTables(NamedTuple):
@@ -51,14 +52,14 @@ def empty_tables() -> NGramTables:
     )
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def ngram_step(lm: NGramTables, state: int, word: int) -> tuple[float, int, int]:
     """log10 p(word | state), the state after it, and the number of times that the model backed off."""
     total = 0.0
     backed_off = 0
     while state > 0:
-        low = np.int64(lm.first_entry[state])
-        end = np.int64(lm.first_entry[state + 1])
+        low = wide(lm.first_entry[state])
+        end = wide(lm.first_entry[state + 1])
         high = end
         while low < high:
             middle = (low + high) >> 1
@@ -67,8 +68,26 @@ def ngram_step(lm: NGramTables, state: int, word: int) -> tuple[float, int, int]
             else:
                 high = middle
         if low < end and lm.word[low] == word:
-            return total + lm.log10_prob[low], np.int64(lm.next_state[low]), backed_off
+            return total + lm.log10_prob[low], wide(lm.next_state[low]), backed_off
         total += lm.log10_backoff[state]
-        state = np.int64(lm.suffix[state])
+        state = wide(lm.suffix[state])
         backed_off += 1
-    return total + lm.log10_prob[1 + word], np.int64(lm.next_state[1 + word]), backed_off
+    return total + lm.log10_prob[1 + word], wide(lm.next_state[1 + word]), backed_off
+
+
+@kernel
+def score_sequence(
+    lm: NGramTables, state: int, words: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """(n,) log10 p of each of the words that follow `state`, and the length of the n-gram found for each."""
+    log10_probs = np.empty(len(words))
+    lengths = np.empty(len(words), np.int32)
+    for place in range(len(words)):
+        before = 0
+        shorter = state
+        while shorter > 0:
+            shorter = wide(lm.suffix[shorter])
+            before += 1
+        log10_probs[place], state, backed_off = ngram_step(lm, state, wide(words[place]))
+        lengths[place] = before - backed_off + 1
+    return log10_probs, lengths

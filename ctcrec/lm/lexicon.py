@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from ctcrec.errors import DataError
+from ctcrec.lm.compiled import inner, kernel
 
 __all__ = ["LexiconTrie", "build_trie", "empty_trie", "read_words", "trie_child"]
 
@@ -64,8 +64,8 @@ def build_trie(
 
     Args:
         words: word i of the trie is words[i].
-        alphabet: characters in ascending order of code points (a place may hold a longer string, which matches nothing);
-            a character's symbol is its place.
+        alphabet: characters in ascending order of code points; a character's symbol is its place. A place may hold a
+            longer string, which matches nothing.
         weights: (len(words),) for `LexiconTrie.best`; zeros if not given.
     """
     order = sorted(range(len(words)), key=lambda index: words[index])
@@ -98,7 +98,7 @@ def _symbols(codes: npt.NDArray[np.uint32], alphabet: Sequence[str]) -> Int32s:
     return np.where(known[place] == codes, numbers[place], -1).astype(np.int32)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _build(
     letters: Int32s, starts: npt.NDArray[np.int64], index: Int32s, weights: npt.NDArray[np.float32]
 ) -> tuple[Int32s, Int32s, Int32s, npt.NDArray[np.float32]]:
@@ -138,7 +138,7 @@ def _build(
     return symbol[:nodes].copy(), first_child[: nodes + 1].copy(), word[:nodes].copy(), best[:nodes].copy()
 
 
-@nb.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def trie_child(trie: LexiconTrie, node: int, symbol: int) -> int:
     """The child of `node` by `symbol`, -1 if there is none."""
     low = trie.first_child[node]

@@ -7,12 +7,13 @@ import mmap
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ctcrec.errors import DataError, InputError
-from ctcrec.lm.automaton import NGramTables, ngram_step
+from ctcrec.lm.automaton import NGramTables, score_sequence
 
 __all__ = ["MAX_ORDER", "NGramLM", "Perplexity", "WordScore"]
 
@@ -22,7 +23,7 @@ _ALIGNMENT = 64
 
 
 class WordScore(NamedTuple):
-    """One word of a scored sentence: log10 probability, length of the n-gram that it was found in, out of vocabulary."""
+    """One word of a scored sentence: log10 probability, length of the n-gram found for it, out of vocabulary."""
 
     log10_prob: float
     length: int
@@ -58,13 +59,7 @@ class NGramLM:
         self.tables = tables
         self.counts = tuple(counts)
         self.order = len(self.counts)
-        if isinstance(words, bytes):
-            self.unknown, self.start, self.end = 0, 1, 2  # `save` and the ARPA reader put them first
-        else:
-            for number, special in enumerate(("<unk>", "<s>", "</s>")):
-                if words[number] != special:
-                    raise InputError(f"word {number} must be {special}, not {words[number]!r}")
-            self.unknown, self.start, self.end = 0, 1, 2
+        self.unknown, self.start, self.end = 0, 1, 2  # whoever makes a model numbers its words so
 
     @classmethod
     def load(cls, path: str | Path) -> NGramLM:
@@ -106,26 +101,21 @@ class NGramLM:
         """The word's number; <unk>'s if the model does not know it."""
         return self._index.get(word, self.unknown)
 
+    def _numbers(self, sentence: str, eos: bool) -> npt.NDArray[np.int32]:
+        numbers = [self._index.get(word, self.unknown) for word in sentence.split()]
+        return np.array([*numbers, self.end] if eos else numbers, dtype=np.int32)
+
     def score_words(self, sentence: str, *, bos: bool = True, eos: bool = True) -> list[WordScore]:
         """Score every word of a whitespace-separated sentence, and </s> if `eos`, as KenLM's `full_scores` does."""
-        state = self.start_state if bos else 0
-        words = [self.index(word) for word in sentence.split()]
-        scores = []
-        for word in [*words, self.end] if eos else words:
-            before = self._state_length(state)
-            log10_prob, state, backed_off = ngram_step(self.tables, state, word)
-            scores.append(WordScore(log10_prob, before - backed_off + 1, word == self.unknown))
-        return scores
+        numbers = self._numbers(sentence, eos)
+        log10_probs, lengths = score_sequence(self.tables, self.start_state if bos else 0, numbers)
+        unknown = (numbers == self.unknown).tolist()
+        return [WordScore(*one) for one in zip(log10_probs.tolist(), lengths.tolist(), unknown, strict=True)]
 
     def score(self, sentence: str, *, bos: bool = True, eos: bool = True) -> float:
         """log10 probability of a whitespace-separated sentence."""
-        state = self.start_state if bos else 0
-        total = 0.0
-        words = [self.index(word) for word in sentence.split()]
-        for word in [*words, self.end] if eos else words:
-            log10_prob, state, _ = ngram_step(self.tables, state, word)
-            total += log10_prob
-        return total
+        start = self.start_state if bos else 0
+        return float(score_sequence(self.tables, start, self._numbers(sentence, eos))[0].sum())
 
     def perplexity(self, sentences: Iterable[str]) -> Perplexity:
         """Perplexity over sentences, each with <s> before and </s> after it.
@@ -133,42 +123,31 @@ class NGramLM:
         Raises:
             InputError: there is no sentence.
         """
-        known_sum = unknown_sum = 0.0
+        total = unknown_total = 0.0
         words = unknown = count = 0
         for sentence in sentences:
+            numbers = self._numbers(sentence, True)
+            log10_probs, _ = score_sequence(self.tables, self.start_state, numbers)
+            outside = numbers == self.unknown
             count += 1
-            state = self.start_state
-            for word in [*map(self.index, sentence.split()), self.end]:
-                log10_prob, state, _ = ngram_step(self.tables, state, word)
-                words += 1
-                if word == self.unknown:
-                    unknown += 1
-                    unknown_sum += log10_prob
-                else:
-                    known_sum += log10_prob
+            words += len(numbers)
+            unknown += int(outside.sum())
+            total += float(log10_probs.sum())
+            unknown_total += float(log10_probs[outside].sum())
         if count == 0:
             raise InputError("there is no sentence to compute the perplexity of")
-        total = known_sum + unknown_sum
-        return Perplexity(
-            10 ** (-total / words), 10 ** (-known_sum / max(words - unknown, 1)), words, unknown, count, total
-        )
-
-    def _state_length(self, state: int) -> int:
-        """How many words of context a state holds."""
-        length = 0
-        while state > 0:
-            state = int(self.tables.suffix[state])
-            length += 1
-        return length
+        known = (total - unknown_total) / (words - unknown)  # there is at least </s>
+        return Perplexity(10 ** (-total / words), 10**-known, words, unknown, count, total)
 
     def save(self, path: str | Path) -> None:
         """Write the binary form: a line of JSON, then the arrays as they are in memory, little-endian, aligned."""
         vocabulary = self._words if isinstance(self._words, bytes) else "\n".join(self._words).encode("utf-8")
-        blobs: dict[str, np.ndarray] = {"words": np.frombuffer(vocabulary, np.uint8)}
+        blobs: dict[str, np.ndarray[Any, Any]] = {"words": np.frombuffer(vocabulary, np.uint8)}
         blobs |= self.tables._asdict()
-        place, layout = 0, {}
+        place = 0
+        layout: dict[str, tuple[str, int, int]] = {}
         for name, array in blobs.items():
-            layout[name] = [array.dtype.newbyteorder("<").str, place, len(array)]
+            layout[name] = (array.dtype.newbyteorder("<").str, place, len(array))
             place = -(-(place + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
         head = json.dumps({"counts": list(self.counts), "bytes": place, "arrays": layout}).encode()
         head += b" " * (-(len(_MAGIC) + len(head) + 1) % _ALIGNMENT) + b"\n"
@@ -189,7 +168,8 @@ class NGramLM:
                 head = json.loads(line)
                 if begin + head["bytes"] != path.stat().st_size:
                     raise ValueError("wrong size")
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                # a private copy-on-write mapping: kernels are compiled for writable arrays
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
                 arrays = {
                     name: np.frombuffer(data, np.dtype(kind), count, begin + place)
                     for name, (kind, place, count) in head["arrays"].items()
