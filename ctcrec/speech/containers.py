@@ -78,6 +78,8 @@ def _opened(media: str | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]]:
             if not container.streams.audio:
                 raise MediaError(f"{name}: has no sound track; an audio file was expected")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise MediaError(f"{name}: is in a codec that cannot be read, or is damaged; convert it to wav or flac")
             if not stream.rate or not stream.channels:
                 raise MediaError(
                     f"{name}: is no audio, or is damaged: it has no sample rate or no channels; convert it"

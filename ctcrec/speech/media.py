@@ -129,20 +129,30 @@ def load_audio(
     return _fitted(resample(samples, rate, sample_rate), count_samples((end or limit) - begin, sample_rate))
 
 
+class _Bytes(io.BytesIO):
+    """Bytes as a file. A damaged header may send libsndfile to before their start; a C callback must not raise."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def _named(media: str | Path | bytes | IO[bytes]) -> tuple[str | io.BytesIO, str]:
     """What soundfile and PyAV open, and the name that errors give it."""
     if isinstance(media, (str, Path)):
         _check_regular(media)
         return str(media), str(media)
     if isinstance(media, bytes):
-        return io.BytesIO(media), "audio given as bytes"
+        return _Bytes(media), "audio given as bytes"
     try:
         data = media.read()
     except (OSError, ValueError) as error:
         raise MediaError(f"{getattr(media, 'name', 'audio stream')}: cannot be read: {error}") from None
     if not isinstance(data, bytes):
         raise MediaError(f"{getattr(media, 'name', 'audio stream')}: is open as text; open it in binary mode ('rb')")
-    return io.BytesIO(data), str(getattr(media, "name", "audio stream"))
+    return _Bytes(data), str(getattr(media, "name", "audio stream"))
 
 
 def _check_regular(path: str | Path) -> None:

@@ -438,7 +438,7 @@ def test_fuzz(which: int, tmp_path: Path) -> None:
     for _ in range(1000):
         data = bytearray(_valid(which))
         for _ in range(int(rng.integers(1, 6))):
-            size = len(data) if rng.random() < 0.5 else min(200, len(data))
+            size = max(1, len(data) if rng.random() < 0.5 else min(200, len(data)))
             position, length = int(rng.integers(size)), int(rng.integers(1, 9))
             match int(rng.integers(4)):
                 case 0:
