@@ -55,5 +55,5 @@ def _ink_of_level(image: np.ndarray) -> np.ndarray:
     """(256,) float32: how much ink each gray level is in this image."""
     share = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
     ink, paper = np.searchsorted(share, (_INK_QUANTILE, _PAPER_QUANTILE))
-    levels = np.arange(256, dtype=np.float32)
-    return np.clip((paper - levels) / max(float(paper - ink), _MIN_CONTRAST), 0.0, 1.0)
+    levels = np.arange(256)
+    return np.clip((paper - levels) / max(paper - ink, _MIN_CONTRAST), 0.0, 1.0).astype(np.float32)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
@@ -96,7 +96,7 @@ def _opened(media: MediaSource) -> Iterator[tuple[Image.Image, int, str]]:
     """An image with only its header read, its EXIF orientation and its name; every failure becomes a MediaError."""
     name = _name(media)
     try:
-        with Image.open(io.BytesIO(media) if isinstance(media, bytes) else media, formats=_FORMATS) as image:
+        with _stream(media) as stream, Image.open(stream, formats=_FORMATS) as image:
             orientation = _orientation(image)
             _check(image, orientation, name)
             yield image, orientation, name
@@ -116,6 +116,13 @@ def _opened(media: MediaSource) -> Iterator[tuple[Image.Image, int, str]]:
         if isinstance(error, OSError) and error.strerror:
             raise MediaError(f"{name}: cannot be read: {error.strerror}") from None
         raise MediaError(f"{name}: is truncated or damaged ({error}); export or copy the image again") from None
+
+
+def _stream(media: MediaSource) -> AbstractContextManager[IO[bytes]]:
+    """The bytes of a medium. Pillow gets no paths: from a path it maps a TIFF into memory, and turns it wrongly."""
+    if isinstance(media, bytes):
+        return io.BytesIO(media)
+    return open(media, "rb") if isinstance(media, str | Path) else nullcontext(media)
 
 
 def _check(image: Image.Image, orientation: int, name: str) -> None:
