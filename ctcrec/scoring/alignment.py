@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast, get_args
 
+from rapidfuzz.distance import Levenshtein
+
 from ctcrec.errors import InputError
 
 __all__ = ["ALIGNMENTS", "Alignment", "Chunk", "align", "aligned_pairs", "format_alignment"]
@@ -30,8 +32,6 @@ def align(reference: Sequence[str], hypothesis: Sequence[str], alignment: Alignm
         InputError: no such rule.
     """
     if alignment == "minimum":
-        from rapidfuzz.distance import Levenshtein
-
         # a list of plain tuples, whatever RapidFuzz's stubs say
         return cast(list[Chunk], Levenshtein.opcodes(reference, hypothesis).as_list())
     if alignment == "sclite":

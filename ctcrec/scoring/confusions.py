@@ -4,41 +4,63 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ctcrec.scoring.alignment import Chunk
 from ctcrec.scoring.rates import ErrorCounts
 
 __all__ = ["Confusions"]
 
+_BUFFER = 1 << 16  # errors gathered before they are counted, because counting many at once is several times faster
 _MOST_PAIRS = 200_000  # distinct pairs kept; beyond, those seen once are dropped, which bounds the memory
 
 
-@dataclass
 class Confusions:
-    """Counts of errors by the units that they concern.
+    """Counts of errors by the units that they concern. Add all alignments, then `finish`.
 
     Attributes:
         substitutions: (reference unit, hypothesis unit) pairs.
         deletions: reference units that the hypothesis lacks.
         insertions: hypothesis units that the reference lacks.
-        references: how often each unit occurs in the references (counted for characters only).
+        references: how often each character occurs in the references given to `add_reference`.
     """
 
-    substitutions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    deletions: Counter[str] = field(default_factory=Counter)
-    insertions: Counter[str] = field(default_factory=Counter)
-    references: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.substitutions: Counter[tuple[str, str]] = Counter()
+        self.deletions: Counter[str] = Counter()
+        self.insertions: Counter[str] = Counter()
+        self.references: Counter[str] = Counter()
+        self._substituted: list[tuple[str, str]] = []
+        self._deleted: list[str] = []
+        self._inserted: list[str] = []
+        self._texts: list[str] = []
 
-    def add(self, reference: Sequence[str], hypothesis: Sequence[str], chunks: Sequence[Chunk]) -> None:
-        """Count the errors of one alignment."""
+    def add_reference(self, reference: str) -> None:
+        """Count the characters of a reference."""
+        self._texts.append(reference)
+        if len(self._texts) >= 1000:
+            self.finish()
+
+    def add(self, reference: Sequence[str], hypothesis: Sequence[str], chunks: Sequence[Chunk]) -> tuple[int, int, int]:
+        """Count the errors of one alignment. Returns its substitutions, deletions and insertions."""
+        if len(self._substituted) + len(self._deleted) + len(self._inserted) > _BUFFER:
+            self.finish()
+        before = len(self._substituted), len(self._deleted), len(self._inserted)
         for tag, i1, i2, j1, j2 in chunks:
             if tag == "replace":
-                self.substitutions.update(zip(reference[i1:i2], hypothesis[j1:j2], strict=True))
+                self._substituted.extend(zip(reference[i1:i2], hypothesis[j1:j2], strict=True))
             elif tag == "delete":
-                self.deletions.update(reference[i1:i2])
+                self._deleted.extend(reference[i1:i2])
             elif tag == "insert":
-                self.insertions.update(hypothesis[j1:j2])
+                self._inserted.extend(hypothesis[j1:j2])
+        return len(self._substituted) - before[0], len(self._deleted) - before[1], len(self._inserted) - before[2]
+
+    def finish(self) -> None:
+        """Count what was gathered."""
+        self.substitutions.update(self._substituted)
+        self.deletions.update(self._deleted)
+        self.insertions.update(self._inserted)
+        self.references.update("".join(self._texts))
+        self._substituted, self._deleted, self._inserted, self._texts = [], [], [], []
         if len(self.substitutions) > _MOST_PAIRS:
             self.substitutions = Counter({pair: n for pair, n in self.substitutions.items() if n > 1})
 
@@ -58,18 +80,17 @@ class Confusions:
             insertions and the column "" deletions. The diagonal holds hits.
         """
         involved: Counter[str] = Counter()
+        lost = Counter(self.deletions)
         for (reference, hypothesis), n in self.substitutions.items():
             involved[reference] += n
             involved[hypothesis] += n
+            lost[reference] += n
         for counter in (self.deletions, self.insertions):
             involved.update(counter)
         units = [unit for unit, _ in sorted(involved.items(), key=lambda item: (-item[1], item[0]))[:size]]
-        lost = Counter(self.deletions)
-        for (reference, _), n in self.substitutions.items():
-            lost[reference] += n
-        rows = [
-            [self.references[row] - lost[row] if row == column else self.substitutions[row, column] for column in units]
-            + [self.deletions[row]]
-            for row in units
-        ]
-        return [*units, ""], [*rows, [self.insertions[column] for column in units] + [0]]
+
+        def count(row: str, column: str) -> int:
+            return self.references[row] - lost[row] if row == column else self.substitutions[row, column]
+
+        rows = [[*(count(row, column) for column in units), self.deletions[row]] for row in units]
+        return [*units, ""], [*rows, [*(self.insertions[column] for column in units), 0]]

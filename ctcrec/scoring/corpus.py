@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,32 +65,35 @@ def count_corpus(
         alignment: see `ctcrec.scoring.alignment`.
         progress: called with the number of examples done, now and then.
     """
-    table: dict[Unit, npt.NDArray[np.int64]] = {unit: np.zeros((len(ids), 4), np.int64) for unit in UNITS}
+    tables: dict[Unit, array[int]] = {unit: array("q") for unit in UNITS}
     confusions: dict[Unit, Confusions] = {"words": Confusions(), "characters": Confusions()}
     for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
-        for unit in ("words", "characters"):
-            table[unit][index] = _count(reference, hypothesis, unit, alignment, confusions[unit])
-        if has_plain_graphemes(reference) and has_plain_graphemes(hypothesis):
-            table["graphemes"][index] = table["characters"][index]
-        else:
-            table["graphemes"][index] = _count(reference, hypothesis, "graphemes", alignment)
+        tables["words"].extend(_count(reference, hypothesis, "words", alignment, confusions["words"]))
+        characters = _count(reference, hypothesis, "characters", alignment, confusions["characters"])
+        tables["characters"].extend(characters)
+        if not (has_plain_graphemes(reference) and has_plain_graphemes(hypothesis)):
+            characters = _count(reference, hypothesis, "graphemes", alignment)
+        tables["graphemes"].extend(characters)
+        confusions["characters"].add_reference(reference.strip())
         if progress is not None and index % 1000 == 999:
             progress(index + 1)
-    correct = table["words"][:, 1:].sum(axis=1) == 0
-    return CorpusCounts(ids, table, correct, confusions)
+    for gathered in confusions.values():
+        gathered.finish()
+    counts = {unit: np.array(table, np.int64).reshape(-1, 4) for unit, table in tables.items()}
+    return CorpusCounts(ids, counts, counts["words"][:, 1:].sum(axis=1) == 0, confusions)
 
 
 def _count(
     reference: str, hypothesis: str, unit: Unit, alignment: Alignment, confusions: Confusions | None = None
 ) -> tuple[int, int, int, int]:
+    """Hits, substitutions, deletions, insertions of one example."""
     units = split_units(reference, unit)
-    if confusions is not None and unit == "characters":
-        confusions.references.update(units)
     if reference == hypothesis:
         return len(units), 0, 0, 0
     others = split_units(hypothesis, unit)
     chunks = align(units, others, alignment)
-    if confusions is not None:
-        confusions.add(units, others, chunks)
-    counts = counts_of(chunks, len(units))
-    return counts.hits, counts.substitutions, counts.deletions, counts.insertions
+    if confusions is None:
+        counts = counts_of(chunks, len(units))
+        return counts.hits, counts.substitutions, counts.deletions, counts.insertions
+    substitutions, deletions, insertions = confusions.add(units, others, chunks)
+    return len(units) - substitutions - deletions, substitutions, deletions, insertions

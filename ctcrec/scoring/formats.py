@@ -244,6 +244,8 @@ def _render_plain(entry: Entry) -> Iterator[str]:
 
 def _render_trn(entry: Entry) -> Iterator[str]:
     _check(entry, "trn", " \t\r\n()")
+    if entry.text.startswith(";;"):
+        raise DataError(f"the text of {entry.id!r} cannot be written as trn: it would be read as a comment")
     yield f"{entry.text} ({entry.id})" if entry.text else f"({entry.id})"
 
 

@@ -39,12 +39,21 @@ def has_sclite_markup(text: str) -> bool:
 
 def align_sclite(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Chunk]:
     """Align two sequences of units. Returns runs of equal steps, see `ctcrec.scoring.alignment.Chunk`."""
+    first, second = _numbered(reference, hypothesis)
+    return [(_TAGS[tag], i1, i2, j1, j2) for tag, i1, i2, j1, j2 in _chunks(first, second).tolist()]
+
+
+def _numbered(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[npt.NDArray[np.int32], ...]:
+    """Both sequences as numbers, equal where the units are: the code points of strings, or numbers for words."""
+    if isinstance(reference, str) and isinstance(hypothesis, str):
+        return tuple(
+            np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32) for text in (reference, hypothesis)
+        )
     ids: dict[str, int] = {}
-    first, second = (
-        np.fromiter((ids.setdefault(unit, len(ids)) for unit in units), np.int32, len(units))
+    return tuple(
+        np.fromiter([ids.setdefault(unit, len(ids)) for unit in units], np.int32, len(units))
         for units in (reference, hypothesis)
     )
-    return [(_TAGS[tag], i1, i2, j1, j2) for tag, i1, i2, j1, j2 in _chunks(first, second).tolist()]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -52,33 +61,32 @@ def _chunks(reference: npt.NDArray[np.int32], hypothesis: npt.NDArray[np.int32])
     """Rows of (tag, reference start, end, hypothesis start, end), in reading order."""
     rows, columns = len(reference) + 1, len(hypothesis) + 1
     step = np.empty((rows, columns), np.uint8)
-    above = (3 * np.arange(columns)).astype(np.int32)
-    here = np.empty(columns, np.int32)
     step[0, :] = _INSERT
+    distance = (3 * np.arange(columns)).astype(np.int32)  # D(i, ·), overwritten row by row
     for i in range(1, rows):
-        here[0] = 3 * i
-        step[i, 0] = _DELETE
+        word, steps = reference[i - 1], step[i]
+        diagonal, left = distance[0], np.int32(3 * i)  # D(i-1, j-1) and D(i, j-1)
+        distance[0], steps[0] = left, _DELETE
         for j in range(1, columns):
-            equal = reference[i - 1] == hypothesis[j - 1]
-            diagonal = above[j - 1] + (0 if equal else 4)
-            deletion = above[j] + 3
-            insertion = here[j - 1] + 3
-            if diagonal <= deletion and diagonal <= insertion:
-                here[j] = diagonal
-                step[i, j] = _EQUAL if equal else _REPLACE
-            elif deletion < insertion:
-                here[j] = deletion
-                step[i, j] = _DELETE
+            above = distance[j]
+            through = diagonal if word == hypothesis[j - 1] else diagonal + 4
+            diagonal = above
+            if above < left:
+                best, move = above + 3, _DELETE
             else:
-                here[j] = insertion
-                step[i, j] = _INSERT
-        above, here = here, above
+                best, move = left + 3, _INSERT
+            if through <= best:
+                best, move = through, _REPLACE
+            distance[j] = left = best
+            steps[j] = move
 
     chunks = np.empty((rows + columns, 5), np.int32)
     first = len(chunks)
     i, j = rows - 1, columns - 1
     while i > 0 or j > 0:
         tag = step[i, j]
+        if tag == _REPLACE and reference[i - 1] == hypothesis[j - 1]:
+            tag = _EQUAL
         if first == len(chunks) or chunks[first, 0] != tag:
             first -= 1
             chunks[first, 0] = tag

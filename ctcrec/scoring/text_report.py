@@ -113,14 +113,15 @@ def _table(*columns: str) -> Table:
 
 
 def _counts(counts: ErrorCounts) -> list[str]:
-    numbers = (counts.reference_length, counts.hits, counts.substitutions, counts.deletions, counts.insertions)
+    numbers = (counts.reference_length, counts.substitutions, counts.deletions, counts.insertions)
     return [str(number) for number in numbers]
 
 
 def _headline(report: Report) -> Table:
+    """Rates with their 95 % intervals, and counts."""
     by_group = any(score.group_interval for score in report.units.values())
-    columns = ["", "rate", "95 % by example", *(["95 % by group"] if by_group else [])]
-    table = _table(*columns, "reference", "hits", "sub", "del", "ins")
+    columns = ["", "rate", "by example", *(["by group"] if by_group else [])]
+    table = _table(*columns, "reference", "sub", "del", "ins")
     for unit, score in report.units.items():
         intervals = [score.interval, *([score.group_interval] if by_group else [])]
         shown = [_bracketed(interval).strip() for interval in intervals]
@@ -136,8 +137,7 @@ def _group_table(name: str, scores: Sequence[GroupScore]) -> Table:
     table = _table(title, "examples", "correct", "WER", "CER", "words", "sub", "del", "ins")
     for score in scores:
         rates = [_percent(score.words.rate), _percent(score.characters.rate)]
-        length, _, *errors = _counts(score.words)
-        table.add_row(score.value, str(score.examples), str(score.correct), *rates, length, *errors)
+        table.add_row(score.value, str(score.examples), str(score.correct), *rates, *_counts(score.words))
     return table
 
 
