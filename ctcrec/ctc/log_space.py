@@ -48,9 +48,8 @@ def alpha_step(alpha, new, emission, symbol, skip):
 
 
 @_jit
-def beta_step(ahead, beta, symbol, skip):
+def beta_step(ahead, beta, labels, skip):
     """beta_t from `ahead` = beta_{t+1} + emission_{t+1}."""
-    labels = symbol.size
     for i in range(labels + 1):
         if i == labels:
             beta[2 * i] = ahead[2 * i]

@@ -28,8 +28,11 @@ which flows on can't overflow; states not reached yet take the exponent of the l
 and has to be left at frame first[i] + slack at the latest, slack = T - labels - repeats. A state outside the band never
 leads into it, so what such a state holds does not matter.
 
-Arrays: `label` has a zero in front, so that label[i + 1] is label i; `first` (L), `skip` (L) 1.0 where labels i-1 and i
-differ; K frames of a segment, U distinct symbols of the target (the blank is symbol 0), `symbol` (L) the labels' own.
+Arrays: `exps` (2, L + 1) and `scales` have a row for the blanks and one for the labels; `consts` (3, L + 1) holds
+from_label, from_blank and from_skip, or their mirror images; `emission` (K, U) is of the target's U distinct symbols,
+of which the blank is the first, and `symbol` (L) numbers the labels among them; `label` has a zero in front, so that label[i + 1] is label i; `first` (L), `skip` (L) 1.0 where labels i-1 and i
+differ; K frames of a
+segment.
 """
 
 # Compiled functions take arrays and numbers whose types Numba infers.
@@ -38,14 +41,15 @@ differ; K frames of a segment, U distinct symbols of the target (the blank is sy
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from ctcrec.ctc.vector_math import NO_EXPONENT, exponent_of, power_of_two
 
 __all__ = [
     "MAX_DECAY",
-    "backward_frame",
+    "backward_segment",
     "band",
-    "forward_frame",
+    "forward_segment",
     "joint_scale",
     "likelihood",
     "renormalize_backward",
@@ -56,7 +60,12 @@ MAX_DECAY = 300  # bits that a mantissa may lose within a segment
 _MAX_GROWTH = 1000  # bits that a mantissa may gain within a segment: what gets past is infinite
 _MAX_DEFICIT = 100  # bits by which a mantissa may lie below its exponent after renormalizing
 _MAX_LOSS = MAX_DECAY + _MAX_DEFICIT
+_TOLERANCE = 1e-8  # how far a frame's total may be from the likelihood, relatively; rounding leaves 1e-12 or so
 _MAX_SLOPE = 40  # bits by which exponents may fall from a state to the next
+
+# Indices in inner loops are unsigned: a signed one might count from the end, and such loops don't vectorize. Nor do
+# loops over many arrays, because LLVM checks at run time, with a handful of comparisons, that they don't overlap.
+_0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 # Sums may be reordered, which lets them vectorize. Always in the same order, so results stay reproducible.
@@ -90,31 +99,37 @@ def _blank_in_band(i, t, first, slack):
 
 
 @_jit
-def forward_frame(blank, label, new_blank, new_label, lo, hi, from_label, from_blank, from_skip, emission, symbol):
-    """One step of the forward recursion for the band [lo, hi) of the new frame."""
-    e_blank = emission[0]
-    for i in range(lo, hi):
-        before = label[i]
-        here = blank[i]
-        new_blank[i] = (here + from_label[i] * before) * e_blank
-        new_label[i + 1] = (label[i + 1] + from_blank[i] * here + from_skip[i] * before) * emission[symbol[i]]
-    new_blank[hi] = (blank[hi] + from_label[hi] * label[hi]) * e_blank
-    # The next frame reads one state to either side of the band.
-    new_label[lo] = 0.0
-    new_label[hi + 1] = 0.0
-    new_label[min(hi + 2, new_label.size - 1)] = 0.0
-    if hi + 1 < new_blank.size:
-        new_blank[hi + 1] = 0.0
+def forward_segment(t0, count, lo, hi, first, slack, consts, emission, symbol, label_emission, rows_blank, rows_label):
+    """Alphas of the frames [t0, t0 + count) in rows 1 .. count, from row 0. Takes and returns the band."""
+    for k in range(count):
+        lo, hi = band(t0 + k, lo, hi, first, slack)
+        here, new, begin, end = np.uint64(k), np.uint64(k + 1), np.uint64(lo), np.uint64(hi)
+        for i in range(begin, end):
+            label_emission[here, i] = emission[here, symbol[i]]
+        e_blank = emission[k, 0]
+        for i in range(begin, end + _1):
+            rows_blank[new, i] = (rows_blank[here, i] + consts[_0, i] * rows_label[here, i]) * e_blank
+        for i in range(begin, end):
+            rows_label[new, i + _1] = (
+                rows_label[here, i + _1] + consts[_1, i] * rows_blank[here, i] + consts[_2, i] * rows_label[here, i]
+            ) * label_emission[here, i]
+        # The next frame reads one state to either side of the band.
+        rows_label[k + 1, lo] = 0.0
+        rows_label[k + 1, hi + 1] = 0.0
+        rows_label[k + 1, min(hi + 2, rows_label.shape[1] - 1)] = 0.0
+        if hi + 1 < rows_blank.shape[1]:
+            rows_blank[k + 1, hi + 1] = 0.0
+    return lo, hi
 
 
 @_jit
-def renormalize_forward(
-    t, lo, hi, first, slack, skip, blank, label, blank_exp, label_exp, from_label, from_blank, from_skip, reach
-):
+def renormalize_forward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach):
     """Splits frame t's alpha into new mantissas and exponents and sets the constants of the next `reach` frames.
 
     Returns whether every mantissa in the band could be kept (see the module's docstring).
     """
+    blank_exp, label_exp = exps[0], exps[1]
+    from_label, from_blank, from_skip = consts[0], consts[1], consts[2]
     ok = True
     before = NO_EXPONENT  # of label i - 1
     at = NO_EXPONENT
@@ -167,39 +182,54 @@ def likelihood(blank, label, blank_exp, label_exp):
 
 
 @_jit_sums
-def backward_frame(
-    blank, label, lo, hi, to_label, to_blank, to_skip, emission, symbol, alpha_blank, alpha_label, scale_blank,
-    scale_label, label_occupancy,
+def backward_segment(
+    t0, count, lo, hi, first, slack, consts, emission, symbol, label_emission, rows_blank, rows_label, scales, blank,
+    label, beta, mantissa, occupancy,
 ):  # fmt: skip
-    """One step of the backward recursion for the band [lo, hi), in place, and the occupancies of its frame.
+    """Occupancies of the symbols at the frames [t0, t0 + count), (count, U), normalized.
 
-    `blank` and `label` hold beta times the emission at the next frame, and afterwards at this one. Occupancies are
-    unnormalized: those of the labels go to `label_occupancy`, the sum over the blanks is returned.
+    `blank` and `label` hold beta times the emission at frame t0 + count, and afterwards at t0; `rows_*` the alphas.
+    Takes the band at t0 + count. Returns that at t0, and whether every frame's total was the likelihood.
     """
-    e_blank = emission[0]
-    blanks = 0.0
-    for i in range(lo, hi):
-        next_blank = blank[i + 1]
-        beta_blank = blank[i] + to_label[i] * label[i + 1]
-        beta_label = label[i + 1] + to_blank[i] * next_blank + to_skip[i] * label[i + 2]
-        blanks += (alpha_blank[i] * scale_blank[i]) * beta_blank
-        label_occupancy[i] = (alpha_label[i + 1] * scale_label[i]) * beta_label
-        blank[i] = beta_blank * e_blank
-        label[i + 1] = beta_label * emission[symbol[i]]
-    last = blank[hi]
-    if hi < symbol.size:
-        last += to_label[hi] * label[hi + 1]
-    blanks += (alpha_blank[hi] * scale_blank[hi]) * last
-    blank[hi] = last * e_blank
-    label[hi + 1] = 0.0
-    return blanks
+    ok = True
+    symbols = np.uint64(occupancy.shape[1])
+    for k in range(count - 1, -1, -1):
+        lo, hi = band_back(t0 + k, lo, hi, first, slack)
+        here, row, begin, end = np.uint64(k), np.uint64(k + 1), np.uint64(lo), np.uint64(hi)
+        for i in range(begin, end + _1):
+            beta[_0, i] = blank[i] + consts[_0, i] * label[i + _1]
+        for i in range(begin, end):
+            beta[_1, i] = label[i + _1] + consts[_1, i] * blank[i + _1] + consts[_2, i] * label[i + _2]
+        e_blank = emission[k, 0]
+        blanks = 0.0
+        for i in range(begin, end + _1):
+            blanks += (rows_blank[row, i] * scales[_0, i]) * beta[_0, i]
+            blank[i] = beta[_0, i] * e_blank
+        for i in range(begin, end):
+            label[i + _1] = beta[_1, i] * label_emission[here, i]
+        for i in range(begin, end):
+            beta[_1, i] *= rows_label[row, i + _1] * scales[_1, i]
+        label[hi + 1] = 0.0
+        total = blanks
+        for u in range(symbols):
+            occupancy[here, u] = 0.0
+        occupancy[here, _0] = blanks
+        for i in range(begin, end):
+            total += beta[_1, i]
+            occupancy[here, symbol[i]] += beta[_1, i]
+        # The sum over the states is the likelihood, whatever the frame.
+        ok &= abs(total - mantissa) < _TOLERANCE * mantissa
+        inverse = 1.0 / total
+        for u in range(symbols):
+            occupancy[here, u] *= inverse
+    return lo, hi, ok
 
 
 @_jit
-def renormalize_backward(
-    t, lo, hi, first, slack, skip, blank, label, blank_exp, label_exp, to_label, to_blank, to_skip, reach
-):
+def renormalize_backward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach):
     """`renormalize_forward` for beta times emission, of which frame t is the earliest known, mirrored."""
+    blank_exp, label_exp = exps[0], exps[1]
+    to_label, to_blank, to_skip = consts[0], consts[1], consts[2]
     ok = True
     after = NO_EXPONENT  # of label i, while blank i is looked at
     at = NO_EXPONENT
@@ -213,8 +243,7 @@ def renormalize_backward(
         ok &= own == NO_EXPONENT or at - own <= _MAX_DEFICIT
         blank[i] = blank[i] * power_of_two(blank_exp[i] - at) if own > NO_EXPONENT else 0.0
         blank_exp[i] = at
-        if i < first.size:
-            to_label[i] = power_of_two(after - at) if after > NO_EXPONENT else 0.0
+        to_label[i] = power_of_two(after - at) if after > NO_EXPONENT else 0.0
         if i == lo:
             break
         size = exponent_of(label[i])
@@ -243,9 +272,8 @@ def renormalize_backward(
 
 
 @_jit
-def joint_scale(lo, hi, total_exp, alpha_blank_exp, alpha_label_exp, blank_exp, label_exp, scale_blank, scale_label):
+def joint_scale(lo, hi, total_exp, alpha_exps, beta_exps, scales):
     """2^(exponent of alpha + exponent of beta - exponent of the likelihood) of the states of labels [lo, hi)."""
-    for i in range(lo, hi):
-        scale_blank[i] = power_of_two(alpha_blank_exp[i] + blank_exp[i] - total_exp)
-        scale_label[i] = power_of_two(alpha_label_exp[i] + label_exp[i] - total_exp)
-    scale_blank[hi] = power_of_two(alpha_blank_exp[hi] + blank_exp[hi] - total_exp)
+    for i in range(lo, hi + 1):
+        for kind in range(2):
+            scales[kind, i] = power_of_two(alpha_exps[kind, i] + beta_exps[kind, i] - total_exp)

@@ -18,7 +18,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["NO_EXPONENT", "exponent_of", "fast_exp", "narrow", "power_of_two", "widen"]
+__all__ = [
+    "NO_EXPONENT",
+    "exponent_of",
+    "fast_exp",
+    "from_ordered_bits",
+    "narrow",
+    "ordered_bits",
+    "power_of_two",
+    "widen",
+]
 
 # An exponent that stands for the value zero. Sums of a few of these stay far inside int64.
 NO_EXPONENT = -(1 << 40)
@@ -65,6 +74,35 @@ def narrow(typingctx, x, like):
         return builder.trunc(builder.lshr(rounded, ir.Constant(_I32, 16)), _I16)
 
     return like(x, like), codegen
+
+
+@intrinsic
+def ordered_bits(typingctx, x):
+    """An integer that orders like the float `x` (NaN beyond the infinities): compilers vectorize integer maxima."""
+    result = types.int64 if x == types.float64 else types.int32
+
+    def codegen(context, builder, signature, args):
+        integer, bits = (_I64, 64) if x == types.float64 else (_I32, 32)
+        return _flip_negative(builder, builder.bitcast(args[0], integer), integer, bits)
+
+    return result(x), codegen
+
+
+@intrinsic
+def from_ordered_bits(typingctx, bits):
+    """The inverse of `ordered_bits`."""
+    result = types.float64 if bits == types.int64 else types.float32
+
+    def codegen(context, builder, signature, args):
+        integer, size, kind = (_I64, 64, _DOUBLE) if bits == types.int64 else (_I32, 32, _FLOAT)
+        return builder.bitcast(_flip_negative(builder, args[0], integer, size), kind)
+
+    return result(bits), codegen
+
+
+def _flip_negative(builder, value, integer, size):
+    sign = builder.ashr(value, ir.Constant(integer, size - 1))
+    return builder.xor(value, builder.lshr(sign, ir.Constant(integer, 1)))
 
 
 @intrinsic
