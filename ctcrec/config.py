@@ -210,7 +210,7 @@ class TrainingConfig(Section):
     threads: Count | None = Field(None, description="CPU threads of the model; default: what PyTorch chooses")
 
 
-_SECTIONS = {
+_SECTIONS: dict[str, dict[str, type[Section]]] = {
     "speech": {"features": SpeechFeatures, "augmentation": SpeechAugmentation},
     "ocr": {"features": LineFeatures, "augmentation": LineAugmentation},
 }
@@ -220,7 +220,7 @@ class Config(Section):
     """The whole configuration of one run."""
 
     modality: Literal["speech", "ocr"]
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0)] = 1
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
     features: SpeechFeatures | LineFeatures
@@ -233,10 +233,13 @@ class Config(Section):
     @classmethod
     def _sections_of_modality(cls, values: Any) -> Any:
         """Validate `features` and `augmentation` as what the modality has, so that errors name the right keys."""
-        if not isinstance(values, dict) or values.get("modality") not in _SECTIONS:
+        if not isinstance(values, dict):
             return values
+        modality = values.get("modality")
+        if modality not in tuple(_SECTIONS):
+            raise ValueError(f"modality: expected {' or '.join(_SECTIONS)}, got {modality!r}")
         chosen = dict(values)
-        for key, section in _SECTIONS[values["modality"]].items():
+        for key, section in _SECTIONS[modality].items():
             given = chosen.get(key, {})
             if isinstance(given, dict):
                 try:
@@ -313,7 +316,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, section: type[Section], prefix: str = "") -> list[str]:
     """One line for each mistake: the key as a user writes it, what was wrong, and the nearest known key."""
     lines = []
-    for item in error.errors():
+    items = error.errors()
+    for item in items:
+        if item["type"] == "too_short" and any(_is_below(other["loc"], item["loc"]) for other in items):
+            continue  # pydantic counts only the valid items of a list; the wrong ones have lines of their own
         parts = [str(part) for part in item["loc"] if part not in ("SpeechFeatures", "LineFeatures")]
         key = ".".join([prefix, *parts] if prefix else parts)
         if item["type"] == "extra_forbidden":
@@ -327,6 +333,10 @@ def _explain(error: ValidationError, section: type[Section], prefix: str = "") -
         else:
             lines.append(f"{key}: {item['msg']}; got {item['input']!r}")
     return lines
+
+
+def _is_below(location: Sequence[str | int], parent: Sequence[str | int]) -> bool:
+    return len(location) > len(parent) and location[: len(parent)] == parent
 
 
 def _known_keys(section: type[BaseModel], location: Sequence[str]) -> list[str]:
