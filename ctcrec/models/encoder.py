@@ -27,7 +27,7 @@ def initialize_recurrent(layer: nn.LSTM | nn.GRU) -> None:
     for name, parameter in layer.named_parameters():
         if "weight" in name:
             initialize = nn.init.xavier_uniform_ if "_ih_" in name else nn.init.orthogonal_
-            for gate in parameter.data.split(size):
+            for gate in torch.split(parameter.data, size):
                 initialize(gate)
         else:
             nn.init.zeros_(parameter)
@@ -76,6 +76,7 @@ class BidirectionalEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
+        self.layer_sizes: list[int] = []
         self.layers = nn.ModuleList()
         self.projections = nn.ModuleList()
         for index in range(layers):
@@ -83,6 +84,7 @@ class BidirectionalEncoder(nn.Module):
             project = projection is not None and index < layers - 1
             self.projections.append(nn.Linear(2 * width, projection or 0) if project else nn.Identity())
             input_size = projection if project and projection else 2 * width
+            self.layer_sizes.append(input_size)
         self.output_size = input_size
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:

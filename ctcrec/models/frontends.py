@@ -109,6 +109,7 @@ class ConvolutionFrontend(nn.Module):
         super().__init__()
         self.feature_normalization = FeatureNormalization(n_features) if global_normalization else nn.Identity()
         channels = [1, *(block.channels for block in blocks)]
+        self.convolutions = tuple(blocks)
         self.blocks = nn.ModuleList(
             ConvolutionBlock(size, block, normalization, dropout) for size, block in zip(channels, blocks, strict=False)
         )
@@ -134,8 +135,8 @@ class ConvolutionFrontend(nn.Module):
     def output_lengths(self, lengths: torch.Tensor) -> torch.Tensor:
         """Frames after subsampling; an input shorter than one output frame is padded to one."""
         lengths = lengths.clamp(min=self.subsampling_factor)
-        for block in self.blocks:
-            lengths = block.block.output_size(lengths, 0)
+        for block in self.convolutions:
+            lengths = block.output_size(lengths, 0)
         return lengths
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

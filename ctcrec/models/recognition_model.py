@@ -50,7 +50,7 @@ class RecognitionModel(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.intermediate_layers = tuple(intermediate_layers)
         self.intermediate_heads = nn.ModuleList(
-            nn.Linear(_layer_size(encoder, layer), n_tokens) for layer in self.intermediate_layers
+            nn.Linear(encoder.layer_sizes[layer - 1], n_tokens) for layer in self.intermediate_layers
         )
 
     @property
@@ -126,13 +126,3 @@ def describe_model(model: RecognitionModel, frame_name: str = "frames") -> str:
         " of the whole model: the entire example (bidirectional encoder)"
     )
     return "\n".join(lines)
-
-
-def _layer_size(encoder: BidirectionalEncoder, layer: int) -> int:
-    """Output width of encoder layer `layer` (1 = first)."""
-    projection = encoder.projections[layer - 1]
-    return projection.out_features if isinstance(projection, nn.Linear) else 2 * _width(encoder)
-
-
-def _width(encoder: BidirectionalEncoder) -> int:
-    return encoder.layers[0].forwards.hidden_size

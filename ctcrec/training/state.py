@@ -26,8 +26,10 @@ class Progress:
     seconds: float = 0.0
     bad_batches_in_row: int = 0
     plateau_factor: float = 1.0
+    plateau_epochs: int = 0
     epochs_since_best: int = 0
-    best: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)  # row of the last epoch
+    best: dict[str, Any] = field(default_factory=dict)  # row of the epoch whose weights are the checkpoint
     best_epochs: list[dict[str, Any]] = field(default_factory=list)  # of `average: best`, best first
     # sums over the running epoch
     loss: float = 0.0

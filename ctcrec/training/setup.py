@@ -1,0 +1,175 @@
+"""Everything before the first step: data, tokenizer and model from the configuration, and what can be said of them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ctcrec.checkpoint import build_from_config
+from ctcrec.config import Config, load_config
+from ctcrec.data.batching import BatchPlan, plan_batches
+from ctcrec.data.dataset import BatchDataset, load_features
+from ctcrec.data.preprocessing import Preprocessor
+from ctcrec.errors import ConfigError, TrainingError
+from ctcrec.modalities import build_preprocessor
+from ctcrec.models.recognition_model import RecognitionModel
+from ctcrec.text import Normalizer, Tokenizer, load_tokenizer
+from ctcrec.training.corpus import (
+    Corpus,
+    build_tokenizer,
+    encode_examples,
+    expected_initial_loss,
+    leave_out,
+    read_texts,
+    unknown_characters,
+)
+from ctcrec.training.logging import TrainingDisplay
+from ctcrec.training.objective import loss_sum
+
+__all__ = ["STATE_FILE", "Setup", "check_directory", "overfit_config", "plan_epoch", "prepare", "say_facts"]
+
+STATE_FILE = "state.safetensors"
+_STATISTICS_EXAMPLES = 1000  # enough for a mean and a deviation
+_INITIAL_LOSS_RANGE = (0.8, 1.5)  # of the loss of uniform output; random logits are a little worse than uniform
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What training works on; nothing in it changes but the model's weights."""
+
+    config: Config
+    device: torch.device
+    normalizer: Normalizer
+    tokenizer: Tokenizer
+    preprocessor: Preprocessor  # without augmentation
+    model: RecognitionModel
+    corpus: Corpus
+    valid: Corpus
+
+
+def prepare(config: Config, out: Path, resume: bool, overfit: int | None, display: TrainingDisplay) -> Setup:
+    """Read the manifests, build tokenizer and model, and leave out what cannot be learned, by name.
+
+    Raises:
+        ConfigError, ManifestError, TextError, TrainingError: see `ctcrec.training.train`.
+    """
+    training = config.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if training.precision != "float32" and device.type != "cuda":
+        raise ConfigError(f"training.precision = {training.precision} needs a CUDA GPU, none is here; use float32")
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    torch.manual_seed(config.seed)
+    normalizer = Normalizer.of(config.text.normalization)
+    preprocessor = build_preprocessor(config.features)
+    examples = read_texts(config.data.train, normalizer, "data.train")[:overfit]
+    valid_examples = examples if overfit else read_texts(config.data.valid, normalizer, "data.valid")
+    tokenizer = load_tokenizer(out) if resume else build_tokenizer(config, examples)
+    model = build_from_config(config, len(tokenizer)).to(device)
+    unknown = unknown_characters(valid_examples, tokenizer)
+    if unknown:
+        shown = ", ".join(f"{character!r} in {count}" for character, count in sorted(unknown.items()))
+        display.say(f"characters of the validation texts that the training texts lack: {shown}", "yellow")
+    everything = encode_examples(examples, tokenizer, preprocessor)
+    corpus, left_out = leave_out(everything, model, config.data.min_frames, config.data.max_frames)
+    for reason, ids in left_out.items():
+        shown = ", ".join(ids[:10]) + (" …" if len(ids) > 10 else "")
+        display.say(f"left out {len(ids)} examples, {reason}: {shown}", "yellow")
+    valid = encode_examples(valid_examples, tokenizer, preprocessor)
+    setup = Setup(config, device, normalizer, tokenizer, preprocessor, model, corpus, valid)
+    if config.features.normalization == "global" and not resume:
+        _set_statistics(setup)
+    return setup
+
+
+def plan_epoch(setup: Setup, epoch: int) -> BatchPlan:
+    """The batches of an epoch; they depend on the data, the configuration and the epoch only."""
+    training = setup.config.training
+    return plan_batches(
+        setup.corpus.frames,
+        batch_frames=training.batch_frames,
+        max_batch_size=training.max_batch_size,
+        seed=setup.config.seed,
+        epoch=epoch,
+    )
+
+
+def say_facts(setup: Setup, display: TrainingDisplay) -> None:
+    """Sizes, padding, and whether the untrained model's loss is what it should be."""
+    parameters = sum(parameter.numel() for parameter in setup.model.parameters())
+    plan = plan_epoch(setup, 0)
+    display.say(
+        f"{len(setup.corpus)} training and {len(setup.valid)} validation examples, {len(setup.tokenizer)} tokens,"
+        f" {parameters:,} parameters, {setup.device}"
+    )
+    display.say(f"{len(plan)} batches an epoch, {100 * plan.padding:.1f} % of their frames are padding")
+    chosen = plan.batches[0]
+    measured = _initial_loss(setup, chosen)
+    expected = expected_initial_loss(setup.corpus.select(chosen), setup.model, len(setup.tokenizer))
+    low, high = _INITIAL_LOSS_RANGE
+    usual = low * expected <= measured <= high * expected + 1.0
+    verdict = "as expected" if usual else "NOT as expected: check the features, the normalization and the targets"
+    display.say(
+        f"initial loss {measured:.2f} nats per token, {expected:.2f} if the output were uniform: {verdict}",
+        None if usual else "yellow",
+    )
+
+
+def check_directory(config: Config, out: Path, resume: bool) -> None:
+    """A new run needs a directory without one; resuming needs the same configuration and a state.
+
+    Raises:
+        TrainingError: otherwise.
+    """
+    if resume:
+        if not (out / STATE_FILE).is_file():
+            raise TrainingError(f"{out}: no {STATE_FILE} here, so there is nothing to resume; train without --resume")
+        if load_config(out / "config.yaml") != config:
+            raise TrainingError(
+                f"{out}: its config.yaml differs from the configuration given; resume with `ctcrec train --resume"
+                f" {out}` alone, or start a new run with another --out"
+            )
+    elif (out / STATE_FILE).exists() or (out / "model.safetensors").exists():
+        raise TrainingError(f"{out}: holds a run already; go on with --resume {out}, or choose another --out")
+
+
+def overfit_config(config: Config) -> Config:
+    """The same model without anything that hinders memorizing: dropout, weight decay, averaging, decay of the rate."""
+    training = config.training.model_copy(
+        update={"weight_decay": 0.0, "average": "none", "early_stopping": None, "schedule": "constant"}
+    )
+    frontend = config.model.frontend.model_copy(update={"dropout": 0.0})
+    encoder = config.model.encoder.model_copy(update={"dropout": 0.0})
+    model = config.model.model_copy(update={"frontend": frontend, "encoder": encoder})
+    return config.model_copy(update={"training": training, "model": model})
+
+
+def _set_statistics(setup: Setup) -> None:
+    """Feature mean and deviation over the training set, for global normalization."""
+    generator = torch.Generator().manual_seed(setup.config.seed)
+    chosen = torch.randperm(len(setup.corpus), generator=generator)[:_STATISTICS_EXAMPLES].tolist()
+    count, total, squares = 0, torch.zeros(1), torch.zeros(1)
+    for index in chosen:
+        features = load_features(setup.preprocessor, setup.corpus.examples[index]).double()
+        count += len(features)
+        total = total + features.sum(0)
+        squares = squares + features.square().sum(0)
+    mean = total / count
+    setup.model.frontend.set_statistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())
+
+
+@torch.no_grad()
+def _initial_loss(setup: Setup, chosen: tuple[int, ...]) -> float:
+    """The untrained model's loss on one batch, nats per token; leaves no trace in batch statistics or generators."""
+    buffers = copy.deepcopy(dict(setup.model.named_buffers()))
+    corpus = setup.corpus
+    batch = BatchDataset(corpus.examples, corpus.targets, setup.preprocessor, [chosen])[0].to(setup.device)
+    with torch.random.fork_rng():
+        setup.model.train()
+        output = setup.model(batch.features, batch.feature_lengths)
+    for name, buffer in setup.model.named_buffers():
+        buffer.copy_(buffers[name])
+    return float(loss_sum(replace(output, intermediate=()), batch).ctc) / int(batch.target_lengths.sum())
