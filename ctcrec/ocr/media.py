@@ -122,7 +122,11 @@ def _stream(media: MediaSource) -> AbstractContextManager[IO[bytes]]:
     """The bytes of a medium. Pillow gets no paths: from a path it maps a TIFF into memory, and turns it wrongly."""
     if isinstance(media, bytes):
         return io.BytesIO(media)
-    return open(media, "rb") if isinstance(media, str | Path) else nullcontext(media)
+    if not isinstance(media, str | Path):
+        return nullcontext(media)
+    if Path(media).exists() and not Path(media).is_file():  # opening a pipe would wait for ever
+        raise MediaError(f"{media}: is a folder or a device, expected an image file")
+    return open(media, "rb")
 
 
 def _check(image: Image.Image, orientation: int, name: str) -> None:

@@ -1,6 +1,7 @@
 """Reading line images: modes, polarity, orientation, and files that cannot be used."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -212,11 +213,17 @@ def test_unusable_files_are_named(name: str, content: bytes, message: str, tmp_p
         load_line(content)
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_paths_that_are_no_image_files(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"missing\.png: no such file"):
         load_line(tmp_path / "missing.png")
-    with pytest.raises(MediaError, match="cannot be read: Is a directory"):
-        probe_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path, tmp_path / "pipe.png"):
+        with pytest.raises(MediaError, match="is a folder or a device"):
+            probe_image(path)
+    with pytest.raises(MediaError, match="cannot be read: File name too long"):
+        probe_image("x" * 5000)
+    with pytest.raises(MediaError, match="null"):
+        probe_image("a\0b.png")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM"])
