@@ -14,11 +14,11 @@ from ctcrec.decoding.joining import token_surface
 from ctcrec.decoding.mask import compile_mask
 from ctcrec.errors import ConfigError, InputError
 from ctcrec.lm.automaton import empty_tables
-from ctcrec.lm.hotwords import build_hotwords, empty_hotwords
+from ctcrec.lm.hotwords import HotwordTables, build_hotwords, empty_hotwords
 from ctcrec.lm.lexicon import LexiconTrie, build_trie, empty_trie
 from ctcrec.lm.ngram import NGramLM
 
-__all__ = ["Alphabet", "FusionOptions", "build_fusion", "reweighted"]
+__all__ = ["Alphabet", "FusionOptions", "build_fusion", "hotword_tables", "reweighted"]
 
 LN10 = math.log(10.0)
 DEFAULT_LM_WEIGHT = 0.5
@@ -38,6 +38,7 @@ class FusionOptions:
     lm: NGramLM | None = None
     lm_unit: str = "word"
     lm_weight: float | None = None
+    lm_boundary: bool = True
     word_score: float = 0.0
     lexicon: Sequence[str] | None = None
     unknown_score: float | None = None
@@ -54,6 +55,8 @@ class FusionOptions:
             raise ConfigError("lm_weight is given but no lm")
         if self.lm_weight is not None and not 0.0 <= self.lm_weight < math.inf:
             raise ConfigError(f"lm_weight must be at least 0, not {self.lm_weight}")
+        if self.lm is None and not self.lm_boundary:
+            raise ConfigError("lm_boundary is False but no lm is given")
         if self.lm is None and self.lm_unit == "token":
             raise ConfigError("lm_unit is 'token' but no lm is given")
         has_words = self.lexicon is not None or (self.lm is not None and self.lm_unit == "word")
@@ -131,7 +134,7 @@ def build_fusion(
     trie, lm_word = _lexicon(words, alphabet, options, unit)
     hotwords = empty_hotwords()
     if options.hotwords is not None:
-        hotwords = build_hotwords(_phrases(options, alphabet), len(alphabet.symbols), alphabet.boundaries)
+        hotwords = hotword_tables(alphabet, options.hotwords, options.hotword_weight)
     mask_next, mask_final = np.zeros((1, 1), np.int32), np.ones(1, dtype=bool)
     if options.pattern is not None:
         mask_next, mask_final = compile_mask(options.pattern, alphabet.symbols)
@@ -148,7 +151,7 @@ def build_fusion(
         lm_token=_token_words(tokens, blank, word_delimiter, lm) if unit == LM_TOKEN and lm else np.zeros(1, np.int32),
         lm_word=lm_word,
         lm_unknown=0 if lm is None else lm.unknown,
-        lm_end=0 if lm is None else lm.end,
+        lm_end=lm.end if lm is not None and options.lm_boundary else -1,
         word_score=options.word_score,
         has_lexicon=words is not None,
         closed=options.lexicon is not None and unknown_score is None,
@@ -162,7 +165,7 @@ def build_fusion(
         mask_final=mask_final,
     )
     weight = DEFAULT_LM_WEIGHT if options.lm_weight is None else options.lm_weight
-    start = [0 if lm is None else lm.start_state, 0, int(hotwords.start[0]), 0, 0]
+    start = [lm.start_state if lm is not None and options.lm_boundary else 0, 0, int(hotwords.start[0]), 0, 0]
     return reweighted(fusion, weight if lm else 0.0, options.word_score), np.array(start, dtype=np.int32)
 
 
@@ -233,13 +236,13 @@ def _lexicon(
     return trie, lm_word
 
 
-def _phrases(options: FusionOptions, alphabet: Alphabet) -> dict[Sequence[int], float]:
-    """The hotwords as symbol numbers, with their weights."""
-    default = DEFAULT_HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
-    given = options.hotwords
-    assert given is not None
+def hotword_tables(
+    alphabet: Alphabet, given: Mapping[str, float] | Iterable[str], hotword_weight: float | None
+) -> HotwordTables:
+    """The automaton of hotwords that are given as a decoder's options are."""
+    default = DEFAULT_HOTWORD_WEIGHT if hotword_weight is None else hotword_weight
     weights = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, default)
-    if isinstance(given, Mapping) and options.hotword_weight is not None:
+    if isinstance(given, Mapping) and hotword_weight is not None:
         raise ConfigError("hotwords have weights of their own, so hotword_weight would have no effect")
     phrases: dict[Sequence[int], float] = {}
     for phrase, weight in weights.items():
@@ -251,7 +254,7 @@ def _phrases(options: FusionOptions, alphabet: Alphabet) -> dict[Sequence[int], 
         phrases[alphabet.numbers(words)] = float(weight)
     if not phrases:
         raise ConfigError("hotwords are given but empty")
-    return phrases
+    return build_hotwords(phrases, len(alphabet.symbols), alphabet.boundaries)
 
 
 def _allowed(alphabet: Alphabet, blank: int, options: FusionOptions) -> npt.NDArray[np.bool_]:

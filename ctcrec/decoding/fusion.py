@@ -41,7 +41,7 @@ class Fusion(NamedTuple):
     lm_scale: lm_weight * ln 10.
     lm_token: (C,) the model's word for each token (LM_TOKEN).
     lm_word: (W,) the model's word for each word of the lexicon (LM_WORD).
-    lm_unknown, lm_end: the model's words for <unk> and </s>.
+    lm_unknown, lm_end: the model's words for <unk> and </s>; lm_end is -1 if </s> is not scored.
     word_score: for every word.
     has_lexicon, closed: whether there is a lexicon, and whether it forbids other words.
     unknown_score: for every word that the lexicon does not have.
@@ -159,6 +159,6 @@ def finish(fusion: Fusion, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
         allowed, gain, lm, _ = _end_word(fusion, lm, lexicon, hotword)
         if not allowed:
             return False, 0.0
-    if fusion.lm_unit != LM_NONE:
+    if fusion.lm_unit != LM_NONE and fusion.lm_end >= 0:
         gain += fusion.lm_scale * ngram_step(fusion.lm, lm, fusion.lm_end)[0]
     return True, gain

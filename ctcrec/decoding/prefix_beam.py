@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ctcrec.decoding.assembly import FusionOptions, build_fusion, reweighted
+from ctcrec.decoding.assembly import LN10, Alphabet, FusionOptions, build_fusion, hotword_tables, reweighted
 from ctcrec.decoding.emissions import Emissions, as_emissions, check_emissions
 from ctcrec.decoding.joining import token_surface
 from ctcrec.decoding.nbest import FinalBeam, best_hypotheses
@@ -21,6 +21,9 @@ from ctcrec.decoding.search import Settings, advance, collect, new_beam, new_wor
 from ctcrec.errors import ConfigError, InputError
 from ctcrec.lm.ngram import NGramLM
 from ctcrec.records import Hypothesis
+
+if TYPE_CHECKING:
+    from ctcrec.decoding.stream import BeamStream
 
 __all__ = ["BeamDecoder", "Search"]
 
@@ -47,6 +50,7 @@ class BeamDecoder:
         lm: an n-gram model.
         lm_unit: whether the model's words are "word"s of the text or "token"s.
         lm_weight: factor of the model's ln p; 0.5 if not given.
+        lm_boundary: whether the text is a whole sentence, that is, scored after <s> and with </s>.
         word_score: added for every word.
         lexicon: words; without `unknown_score`, no other words are written.
         unknown_score: added for every word that the lexicon, or else a word-level lm, does not have. Without a lexicon
@@ -77,6 +81,7 @@ class BeamDecoder:
         lm: NGramLM | None = None,
         lm_unit: str = "word",
         lm_weight: float | None = None,
+        lm_boundary: bool = True,
         word_score: float = 0.0,
         lexicon: Sequence[str] | None = None,
         unknown_score: float | None = None,
@@ -111,6 +116,7 @@ class BeamDecoder:
             lm=lm,
             lm_unit=lm_unit,
             lm_weight=lm_weight,
+            lm_boundary=lm_boundary,
             word_score=word_score,
             lexicon=lexicon,
             unknown_score=unknown_score,
@@ -131,19 +137,53 @@ class BeamDecoder:
         *,
         lm_weight: float,
         word_score: float,
+        unknown_score: float | None = None,
         beam_size: int | None = None,
+        beam_threshold: float | None = None,
         temperature: float | None = None,
     ) -> BeamDecoder:
         """The same decoder with other weights; it shares the tables, so this takes no time (for tuning)."""
         if self._lm is None and lm_weight:
             raise ConfigError("lm_weight is given but the decoder has no lm")
-        other = object.__new__(BeamDecoder)
-        other.__dict__.update(self.__dict__)
-        other._fusion = reweighted(self._fusion, lm_weight, word_score)
+        other = self._copy()
+        other._fusion = reweighted(self._fusion, lm_weight, word_score, unknown_score)
         if beam_size is not None:
-            other._settings = self._settings._replace(beam_size=_at_least_one("beam_size", beam_size))
+            other._settings = other._settings._replace(beam_size=_at_least_one("beam_size", beam_size))
+        if beam_threshold is not None:
+            other._settings = other._settings._replace(beam_threshold=_positive("beam_threshold", beam_threshold))
         if temperature is not None:
             other.temperature = _positive("temperature", temperature)
+        return other
+
+    def with_hotwords(
+        self, hotwords: Mapping[str, float] | Iterable[str], hotword_weight: float | None = None
+    ) -> BeamDecoder:
+        """The same decoder with these hotwords in place of its own; everything else is shared."""
+        other = self._copy()
+        alphabet = Alphabet(self.tokens, self.blank, self.word_delimiter)
+        tables = hotword_tables(alphabet, hotwords, hotword_weight)
+        fusion = self._fusion._replace(active=True, has_hotwords=True, hotwords=tables)
+        other._fusion = reweighted(fusion, fusion.lm_scale / LN10, fusion.word_score)
+        other._start = self._start.copy()
+        other._start[2] = tables.start[0]
+        return other
+
+    def starting_at(self, lm_state: int) -> BeamDecoder:
+        """The same decoder, beginning in a state of its lm (see `NGramLM.state_after`) instead of after <s>."""
+        other = self._copy()
+        other._start = self._start.copy()
+        other._start[0] = lm_state
+        return other
+
+    def stream(self) -> BeamStream:
+        """Decode frames as they come; see `ctcrec.decoding.stream`."""
+        from ctcrec.decoding.stream import BeamStream
+
+        return BeamStream(self)
+
+    def _copy(self) -> BeamDecoder:
+        other = object.__new__(BeamDecoder)
+        other.__dict__.update(self.__dict__)
         return other
 
     def __call__(

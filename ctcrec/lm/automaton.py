@@ -78,8 +78,8 @@ def ngram_step(lm: NGramTables, state: int, word: int) -> tuple[float, int, int]
 @kernel
 def score_sequence(
     lm: NGramTables, state: int, words: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-    """(n,) log10 p of each of the words that follow `state`, and the length of the n-gram found for each."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], int]:
+    """(n,) log10 p of each word from `state` on, the length of the n-gram found for each, and the last state."""
     log10_probs = np.empty(len(words))
     lengths = np.empty(len(words), np.int32)
     for place in range(len(words)):
@@ -90,4 +90,4 @@ def score_sequence(
             before += 1
         log10_probs[place], state, backed_off = ngram_step(lm, state, wide(words[place]))
         lengths[place] = before - backed_off + 1
-    return log10_probs, lengths
+    return log10_probs, lengths, state

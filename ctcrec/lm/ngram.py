@@ -108,7 +108,7 @@ class NGramLM:
     def score_words(self, sentence: str, *, bos: bool = True, eos: bool = True) -> list[WordScore]:
         """Score every word of a whitespace-separated sentence, and </s> if `eos`, as KenLM's `full_scores` does."""
         numbers = self._numbers(sentence, eos)
-        log10_probs, lengths = score_sequence(self.tables, self.start_state if bos else 0, numbers)
+        log10_probs, lengths, _ = score_sequence(self.tables, self.start_state if bos else 0, numbers)
         unknown = (numbers == self.unknown).tolist()
         return [WordScore(*one) for one in zip(log10_probs.tolist(), lengths.tolist(), unknown, strict=True)]
 
@@ -116,6 +116,11 @@ class NGramLM:
         """log10 probability of a whitespace-separated sentence."""
         start = self.start_state if bos else 0
         return float(score_sequence(self.tables, start, self._numbers(sentence, eos))[0].sum())
+
+    def state_after(self, words: Sequence[str], state: int) -> int:
+        """The state that `words` lead to from `state`."""
+        numbers = np.array([self.index(word) for word in words], dtype=np.int32)
+        return int(score_sequence(self.tables, state, numbers)[2])
 
     def perplexity(self, sentences: Iterable[str]) -> Perplexity:
         """Perplexity over sentences, each with <s> before and </s> after it.
@@ -127,7 +132,7 @@ class NGramLM:
         words = unknown = count = 0
         for sentence in sentences:
             numbers = self._numbers(sentence, True)
-            log10_probs, _ = score_sequence(self.tables, self.start_state, numbers)
+            log10_probs, _, _ = score_sequence(self.tables, self.start_state, numbers)
             outside = numbers == self.unknown
             count += 1
             words += len(numbers)

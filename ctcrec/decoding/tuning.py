@@ -1,0 +1,155 @@
+"""Choosing lm_weight, word_score and beam_size on validation emissions, which are computed once and stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctcrec.decoding.emissions import Emissions
+from ctcrec.decoding.prefix_beam import BeamDecoder
+from ctcrec.errors import InputError
+from ctcrec.lm.ngram import NGramLM
+
+__all__ = ["Trial", "Tuning", "save_surface", "tune"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings and what they gave: word and character error rates (fractions), and seconds for all utterances."""
+
+    lm_weight: float
+    word_score: float
+    beam_size: int
+    wer: float
+    cer: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """All trials, and the chosen one.
+
+    Attributes:
+        surface: one trial for every lm_weight and word_score, at the first beam size.
+        beams: one trial for every beam size, at the best weights.
+        best: of `beams` the narrowest whose WER is within `tolerance` of the lowest.
+    """
+
+    surface: tuple[Trial, ...]
+    beams: tuple[Trial, ...]
+    best: Trial
+
+    def options(self) -> dict[str, float | int]:
+        """The chosen values as options of `BeamDecoder`."""
+        return {
+            "lm_weight": self.best.lm_weight,
+            "word_score": self.best.word_score,
+            "beam_size": self.best.beam_size,
+        }
+
+
+def tune(
+    emissions: Sequence[Emissions],
+    references: Sequence[str],
+    tokens: Sequence[str],
+    lm: NGramLM,
+    *,
+    lm_weights: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3),
+    word_scores: Sequence[float] = (-1.0, 0.0, 1.0, 2.0, 3.0),
+    beam_sizes: Sequence[int] = (50, 100, 200),
+    tolerance: float = 0.001,
+    threads: int | None = None,
+    **options: Any,
+) -> Tuning:
+    """Try every lm_weight with every word_score at the first beam size, then every beam size at the best of them.
+
+    Trials are compared by WER, then CER, then the smaller weights.
+
+    Args:
+        emissions: (T, C) log-probabilities of each validation example.
+        references: their texts.
+        tokens: the C token strings.
+        lm: the language model.
+        lm_weights, word_scores, beam_sizes: the grids.
+        tolerance: how much WER a narrower beam may cost, as a fraction.
+        threads: as for `BeamDecoder`.
+        options: further options of `BeamDecoder`.
+
+    Raises:
+        InputError: an empty grid, numbers that differ, or references without words.
+    """
+    if not (lm_weights and word_scores and beam_sizes):
+        raise InputError("lm_weights, word_scores and beam_sizes each need at least one value")
+    if len(emissions) != len(references):
+        raise InputError(f"{len(emissions)} emissions but {len(references)} references")
+    if not any(reference.split() for reference in references):
+        raise InputError("the references have no words, so there is no error rate to tune for")
+    decoder = BeamDecoder(tokens, lm=lm, **options)
+    surface = tuple(
+        _try(decoder, emissions, references, lm_weight, word_score, beam_sizes[0], threads)
+        for lm_weight in lm_weights
+        for word_score in word_scores
+    )
+    chosen = min(surface, key=_order)
+    beams = tuple(
+        _try(decoder, emissions, references, chosen.lm_weight, chosen.word_score, size, threads) for size in beam_sizes
+    )
+    lowest = min(trial.wer for trial in beams)
+    best = min((trial for trial in beams if trial.wer <= lowest + tolerance), key=lambda trial: trial.beam_size)
+    return Tuning(surface, beams, best)
+
+
+def _order(trial: Trial) -> tuple[float, float, float, float]:
+    return trial.wer, trial.cer, trial.lm_weight, abs(trial.word_score)
+
+
+def _try(
+    decoder: BeamDecoder,
+    emissions: Sequence[Emissions],
+    references: Sequence[str],
+    lm_weight: float,
+    word_score: float,
+    beam_size: int,
+    threads: int | None,
+) -> Trial:
+    from rapidfuzz.distance import Levenshtein
+
+    trial = decoder.reweighted(lm_weight=lm_weight, word_score=word_score, beam_size=beam_size)
+    begin = time.perf_counter()
+    texts = [hypotheses[0].text for hypotheses in trial(list(emissions), threads=threads)]
+    seconds = time.perf_counter() - begin
+    pairs = [(text, " ".join(reference.split())) for text, reference in zip(texts, references, strict=True)]
+    words = sum(len(reference.split()) for reference in references)
+    characters = sum(len(reference) for _, reference in pairs)
+    wer = sum(Levenshtein.distance(text.split(), reference.split()) for text, reference in pairs) / words
+    cer = sum(Levenshtein.distance(text, reference) for text, reference in pairs) / characters
+    return Trial(lm_weight, word_score, beam_size, wer, cer, seconds)
+
+
+def save_surface(tuning: Tuning, path: str | Path) -> None:
+    """Draw WER over lm_weight and word_score into a picture file (PNG, SVG, PDF by its name)."""
+    from matplotlib.figure import Figure
+
+    weights = sorted({trial.lm_weight for trial in tuning.surface})
+    scores = sorted({trial.word_score for trial in tuning.surface})
+    rates = np.full((len(scores), len(weights)), np.nan)
+    for trial in tuning.surface:
+        rates[scores.index(trial.word_score), weights.index(trial.lm_weight)] = 100.0 * trial.wer
+    figure = Figure(figsize=(1.6 + 0.8 * len(weights), 1.6 + 0.5 * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(rates, origin="lower", aspect="auto", cmap="viridis_r")
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    axes.set_yticks(range(len(scores)), [f"{score:g}" for score in scores])
+    for row, column in np.ndindex(*rates.shape):
+        axes.text(column, row, f"{rates[row, column]:.1f}", ha="center", va="center", color="white", fontsize=8)
+    axes.plot(
+        weights.index(tuning.best.lm_weight), scores.index(tuning.best.word_score), "s", ms=26, mfc="none", mec="red"
+    )
+    axes.set(xlabel="lm_weight", ylabel="word_score", title=f"WER (%), beam {tuning.surface[0].beam_size}")
+    figure.colorbar(image)
+    figure.savefig(path)
