@@ -97,7 +97,8 @@ class BatchDataset(Dataset[Batch]):
 
 def iterate_batches(dataset: BatchDataset, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
     """The batches in order, prepared ahead by `workers` processes (0: in this one, when asked for)."""
-    options: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    # A generator of its own: otherwise DataLoader draws from torch's, and going on within an epoch shifts dropout.
+    options: dict[str, Any] = {"generator": torch.Generator(), **({"prefetch_factor": 4} if workers else {})}
     loader = DataLoader(dataset, batch_size=None, num_workers=workers, pin_memory=pin_memory, **options)
     return iter(loader)
 
