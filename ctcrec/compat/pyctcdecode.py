@@ -5,9 +5,9 @@
 For code that imports pyctcdecode itself, such as Hugging Face's `Wav2Vec2ProcessorWithLM`, put this module in its place
 before: `sys.modules["pyctcdecode"] = ctcrec.compat.pyctcdecode`.
 
-What differs from pyctcdecode: the search sums over alignments exactly; language models must be ARPA files (gzip too) or
-ctcrec's binary form, not KenLM's binary form; a hotword that the labels cannot spell is an error; batches are decoded in
-threads, so a `pool` need not be given and is not used; a language model state is an integer.
+What differs from pyctcdecode: the search sums over alignments exactly; language models must be ARPA files (gzip too)
+or ctcrec's binary form, not KenLM's binary form; a hotword that the labels cannot spell is an error; batches are
+decoded in threads, so a `pool` need not be given and is not used; a language model state is an integer.
 """
 
 from __future__ import annotations

@@ -18,11 +18,12 @@ WORDS = ["bad", "dad", "cab", "cafe", "face", "beach", "head", "each"]
 
 
 def simulate(count: int, seed: int, noise: float = 2.2) -> tuple[list[np.ndarray], list[str]]:
-    """Random sentences, and emissions that say them with noise."""
+    """Sentences in which a word is followed by one of two, and emissions that say them with noise."""
     chance = np.random.default_rng(seed)
     texts, emissions = [], []
     for _ in range(count):
-        text = " ".join(chance.choice(WORDS, size=chance.integers(2, 5)))
+        walk = chance.integers(0, len(WORDS)) + np.cumsum(chance.integers(1, 3, size=chance.integers(3, 6)))
+        text = " ".join(WORDS[place % len(WORDS)] for place in walk)
         path = [token for letter in text for token in (TOKENS.index(letter), 0)]
         logits = chance.normal(size=(len(path), len(TOKENS))) * noise
         logits[np.arange(len(path)), path] += 5.0
@@ -32,7 +33,7 @@ def simulate(count: int, seed: int, noise: float = 2.2) -> tuple[list[np.ndarray
 
 
 def test_tuning_finds_that_a_language_model_helps(tmp_path: Path) -> None:
-    emissions, references = simulate(12, 0)
+    emissions, references = simulate(25, 0, noise=3.2)
     lm = estimate([text for _, text in zip(range(200), simulate(200, 1)[1], strict=True)], 2)
     result = tune(emissions, references, TOKENS, lm, lm_weights=[0.0, 0.6], word_scores=[0.0, 1.0], beam_sizes=[20, 40])
     assert len(result.surface) == 4 and len(result.beams) == 2
@@ -46,7 +47,7 @@ def test_tuning_finds_that_a_language_model_helps(tmp_path: Path) -> None:
     assert (tmp_path / "surface.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="at least one value"):
         tune(emissions, references, TOKENS, lm, lm_weights=[])
-    with pytest.raises(InputError, match="12 emissions but 1 references"):
+    with pytest.raises(InputError, match="25 emissions but 1 references"):
         tune(emissions, references[:1], TOKENS, lm)
     with pytest.raises(InputError, match="no words"):
         tune(emissions[:1], [" "], TOKENS, lm)
