@@ -39,9 +39,9 @@ from ctcrec.ctc.recursions import (
 )
 from ctcrec.ctc.scores import fill_rows, gather, log_normalizers, score_views, tiles, write_gradient
 from ctcrec.ctc.threads import run_balanced
-from ctcrec.ctc.vector_math import exponent_of, fast_exp, power_of_two
+from ctcrec.ctc.vector_math import exponent_of, fast_exp, from_ordered_bits, ordered_bits, power_of_two
 
-__all__ = ["gradient", "losses"]
+__all__ = ["gradient", "kernel_arguments", "losses", "read_symbols", "rows_in_memory"]
 
 _SEGMENT = 32  # frames at most
 _SEGMENT_STATES = 32768  # frames of a segment times labels, so that its alphas fit the second-level cache
@@ -75,7 +75,7 @@ class Symbols(NamedTuple):
 
 
 @_jit
-def _symbols(labels, frames, blank, wildcard, wild_score, bias, slot):
+def read_symbols(labels, frames, blank, wildcard, wild_score, bias, slot):
     """Reads one target. `slot` (C,) is -1 throughout, before and after."""
     count = labels.size
     symbol = np.empty(count, np.uint64)
@@ -129,10 +129,13 @@ def _load_segment(rows, symbols, t0, count, emission, tops):
         gather(rows.views, rows.base + (t0 + k) * rows.stride, symbols.classes, symbols.bias, emission, k)
         if symbols.wild >= 0:
             emission[k, symbols.wild] = symbols.wild_score + (rows.normalizers[t0 + k] if rows.normalize else 0.0)
-        top = low = emission[k, 0]
+        # Compared as integers, because such loops vectorize.
+        most = least = ordered_bits(emission[k, 0])
         for u in range(1, used):
-            top = max(top, emission[k, u])
-            low = min(low, emission[k, u])
+            bits = ordered_bits(emission[k, u])
+            most = max(most, bits)
+            least = min(least, bits)
+        top, low = from_ordered_bits(most), from_ordered_bits(least)
         decay += (top - low) * 1.4426950408889634
         if not decay <= MAX_DECAY:
             break
@@ -172,6 +175,7 @@ def _forward_pass(rows, symbols, segment, kept_blank, kept_label, kept_exps, kep
     rows_blank[0, 0] = 1.0
     exps = np.zeros((2, labels + 1), np.int64)
     consts = np.zeros((3, labels + 1))
+    scratch = np.empty((2, labels + 1), np.int64)
     lo = hi = t = segments = 0
     log_scale = 0.0
     failed = (np.nan, 0.0, 0, 0, kept_blank, kept_label, kept_exps, kept)
@@ -199,6 +203,7 @@ def _forward_pass(rows, symbols, segment, kept_blank, kept_label, kept_exps, kep
             exps,
             consts,
             segment,
+            scratch,
         ):
             return failed
         lo, hi = forward_segment(
@@ -238,6 +243,7 @@ def _gradient_scaled(rows, symbols, gradient, factor, buffers):
     rows_blank = np.empty((segment + 1, labels + 1))
     rows_label = np.empty((segment + 1, labels + 2))
     consts = np.zeros((3, labels + 1))
+    scratch = np.empty((2, labels + 1), np.int64)
     scales = np.empty((2, labels + 1))
     beta = np.empty((2, labels + 1))
     beta_exps = np.zeros((2, labels + 1), np.int64)
@@ -255,13 +261,24 @@ def _gradient_scaled(rows, symbols, gradient, factor, buffers):
         exps = kept_exps[index].reshape(2, labels + 1)
         before_lo, before_hi = kept[index, 1], kept[index, 2]
         ok = renormalize_forward(
-            t0 - 1, before_lo, before_hi, first, slack, skip, rows_blank[0], rows_label[0], exps, consts, segment
+            t0 - 1,
+            before_lo,
+            before_hi,
+            first,
+            slack,
+            skip,
+            rows_blank[0],
+            rows_label[0],
+            exps,
+            consts,
+            segment,
+            scratch,
         )
         _, last_hi = forward_segment(
             t0, count, before_lo, before_hi, first, slack, consts, emission, symbols.label, label_emission, rows_blank,
             rows_label,
         )  # fmt: skip
-        ok &= renormalize_backward(t1, lo, hi, first, slack, skip, blank, label, beta_exps, consts, segment)
+        ok &= renormalize_backward(t1, lo, hi, first, slack, skip, blank, label, beta_exps, consts, segment, scratch)
         start_lo, _ = band(t0, before_lo, before_hi, first, slack)
         joint_scale(start_lo, last_hi, total_exp, exps, beta_exps, scales)
         lo, hi, totals_ok = backward_segment(
@@ -354,7 +371,7 @@ def _losses_task(
             log_normalizers(views, base, stride, frames, classes, buffers, normalizers[n])
         rows = Rows(views, base, stride, frames, classes, normalize, normalizers[n])
         labels = targets[n, : target_lengths[n]]
-        symbols = _symbols(labels, frames, blank, wildcard, wild_score, bias, slot)
+        symbols = read_symbols(labels, frames, blank, wildcard, wild_score, bias, slot)
         if symbols.slack < 0:
             losses[n] = np.inf
             continue
@@ -388,7 +405,7 @@ def _gradient_task(
             continue
         rows = Rows(views, base, stride, frames, classes, normalize, normalizers[n])
         labels = targets[n, : target_lengths[n]]
-        symbols = _symbols(labels, frames, blank, wildcard, wild_score, bias, slot)
+        symbols = read_symbols(labels, frames, blank, wildcard, wild_score, bias, slot)
         if not _gradient_scaled(rows, symbols, gradient, factor, buffers):
             _gradient_log_space(rows, symbols, gradient, factor, buffers)
 
@@ -399,11 +416,11 @@ def losses(scores: Tensor, inputs: CTCInputs, normalize: bool) -> tuple[Tensor, 
     `scores` is (T, N, C): logits if `normalize`, else log-probabilities.
     """
     frames, count, classes = scores.shape
-    scores = _dense(scores)
+    scores = rows_in_memory(scores)
     views = score_views(scores)
     result = np.empty(count)
     normalizers = np.zeros((count, frames if normalize else 0))
-    arguments = _arguments(inputs)
+    arguments = kernel_arguments(inputs)
 
     def task(examples: NDArray[np.int64]) -> None:
         _losses_task(
@@ -425,10 +442,10 @@ def gradient(
     """
     frames, _, classes = scores.shape
     result = torch.empty_like(scores)
-    scores = _dense(scores)
+    scores = rows_in_memory(scores)
     target = result if result.stride() == scores.stride() else torch.empty_like(scores)
     views, gradient_views = score_views(scores), score_views(target)
-    arguments = _arguments(inputs)
+    arguments = kernel_arguments(inputs)
     loss_array = loss.detach().to(torch.float64).numpy()
     factor_array = factors.detach().to(torch.float64).contiguous().numpy()
     normalizer_array = normalizers.numpy()
@@ -443,7 +460,7 @@ def gradient(
     return result if target is result else result.copy_(target)
 
 
-def _dense(scores: Tensor) -> Tensor:
+def rows_in_memory(scores: Tensor) -> Tensor:
     """`scores`, or a copy if its classes don't lie next to each other or its elements leave gaps or overlap."""
     scores = scores.detach()
     if scores.stride(2) == 1 and torch.empty_like(scores, device="meta").stride() == scores.stride():
@@ -451,7 +468,7 @@ def _dense(scores: Tensor) -> Tensor:
     return scores.contiguous()
 
 
-def _arguments(inputs: CTCInputs) -> tuple[object, ...]:
+def kernel_arguments(inputs: CTCInputs) -> tuple[object, ...]:
     """The checked inputs as the kernels take them."""
     bias = np.empty(0) if inputs.class_bias is None else inputs.class_bias.numpy()
     wildcard = -(1 << 62) if inputs.wildcard is None else inputs.wildcard

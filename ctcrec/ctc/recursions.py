@@ -18,8 +18,9 @@ what was divided out of a frame is common to all paths and added back to the log
 *Why nothing is lost.* A mantissa that becomes subnormal would lose digits unseen. A segment ends before the product of
 its frames' smallest emissions falls below 2^-MAX_DECAY, so no mantissa falls by more than that within it. At its end
 `renormalize_*` requires every mantissa of a state that lies on some complete path (the *band*) to be finite, and brings
-it to less than 2 and at least 2^-MAX_DEFICIT. Hence no mantissa in the band is ever subnormal. Where that can't be had (an emission of exactly zero; neighbours too far apart), the functions say so,
-and the caller takes the log-space recursion for that example.
+it to less than 2 and at least 2^-MAX_DEFICIT. Hence no mantissa in the band is ever subnormal. Where that can't be had
+(an emission of exactly zero; neighbours too far apart), the functions say so, and the caller takes the log-space
+recursion for that example.
 
 The exponents follow the mantissas, but never fall by more than MAX_SLOPE from a state to the one after it, so that mass
 which flows on can't overflow; states not reached yet take the exponent of the last one reached.
@@ -30,9 +31,8 @@ leads into it, so what such a state holds does not matter.
 
 Arrays: `exps` (2, L + 1) and `scales` have a row for the blanks and one for the labels; `consts` (3, L + 1) holds
 from_label, from_blank and from_skip, or their mirror images; `emission` (K, U) is of the target's U distinct symbols,
-of which the blank is the first, and `symbol` (L) numbers the labels among them; `label` has a zero in front, so that label[i + 1] is label i; `first` (L), `skip` (L) 1.0 where labels i-1 and i
-differ; K frames of a
-segment.
+of which the blank is the first, and `symbol` (L) numbers the labels among them; `label` has a zero in front and behind,
+so that label[i + 1] is label i; `first` (L); `skip` (L) is 1.0 where labels i-1 and i differ. K frames of a segment.
 """
 
 # Compiled functions take arrays and numbers whose types Numba infers.
@@ -123,48 +123,93 @@ def forward_segment(t0, count, lo, hi, first, slack, consts, emission, symbol, l
 
 
 @_jit
-def renormalize_forward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach):
+def _measure(mantissas, exps, begin, end, shift):
+    """Adds the exponents of mantissas[i + shift] to exps[i] for i in [begin, end). Returns the smallest and largest."""
+    least, most = np.int64(0), np.int64(0)
+    for i in range(np.uint64(begin), np.uint64(end)):
+        size = exponent_of(mantissas[i + shift])
+        exps[i] += size
+        least = min(least, size)
+        most = max(most, size)
+    return least, most
+
+
+@_jit
+def _rescale(mantissas, old, new, begin, end, shift):
+    """Brings mantissas[i + shift], normalized to [1, 2), to the exponents `new`. Returns the largest deficit."""
+    worst = np.int64(0)
+    for i in range(np.uint64(begin), np.uint64(end)):
+        deficit = new[i] - old[i]
+        worst = max(worst, deficit)
+        mantissas[i + shift] *= power_of_two(-deficit - exponent_of(mantissas[i + shift]))
+    return worst
+
+
+@_jit
+def _normalize(t, lo, hi, first, slack, blank, label, exps, scratch):
+    """Exponents of the band's states at frame t as they are, in `scratch`, NO_EXPONENT for a blank out of the band.
+
+    Returns whether all mantissas were normal and finite.
+    """
+    scratch[:, lo : hi + 1] = exps[:, lo : hi + 1]
+    least_b, most_b = np.int64(0), np.int64(0)
+    begin, end = lo, hi + 1
+    if not _blank_in_band(lo, t, first, slack):
+        scratch[0, lo] = NO_EXPONENT
+        blank[lo] = 0.0
+        begin += 1
+    if hi > lo and not _blank_in_band(hi, t, first, slack):
+        scratch[0, hi] = NO_EXPONENT
+        blank[hi] = 0.0
+        end -= 1
+    least_b, most_b = _measure(blank, scratch[0], begin, end, _0)
+    least_l, most_l = _measure(label, scratch[1], lo, hi, _1)
+    return min(least_b, least_l) >= -_MAX_LOSS and max(most_b, most_l) <= _MAX_GROWTH
+
+
+@_jit
+def renormalize_forward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach, scratch):
     """Splits frame t's alpha into new mantissas and exponents and sets the constants of the next `reach` frames.
 
     Returns whether every mantissa in the band could be kept (see the module's docstring).
     """
-    blank_exp, label_exp = exps[0], exps[1]
-    from_label, from_blank, from_skip = consts[0], consts[1], consts[2]
-    ok = True
-    before = NO_EXPONENT  # of label i - 1
-    at = NO_EXPONENT
-    for i in range(lo, hi + 1):
-        own = NO_EXPONENT
-        if _blank_in_band(i, t, first, slack):
-            size = exponent_of(blank[i])
-            own = blank_exp[i] + size
-            ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
-        at = max(own, before - _MAX_SLOPE) if own > NO_EXPONENT else before
-        ok &= own == NO_EXPONENT or at - own <= _MAX_DEFICIT
-        blank[i] = blank[i] * power_of_two(blank_exp[i] - at) if own > NO_EXPONENT else 0.0
-        blank_exp[i] = at
-        from_label[i] = power_of_two(before - at) if before > NO_EXPONENT else 0.0
-        if i == hi:
-            break
-        size = exponent_of(label[i + 1])
-        own = label_exp[i] + size
-        ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
-        here = max(own, at - _MAX_SLOPE)
-        ok &= here - own <= _MAX_DEFICIT
-        label[i + 1] *= power_of_two(label_exp[i] - here)
-        label_exp[i] = here
-        from_blank[i] = power_of_two(at - here)
-        from_skip[i] = skip[i] * power_of_two(before - here)
-        before = here
+    ok = _normalize(t, lo, hi, first, slack, blank, label, exps, scratch)
+    before = np.int64(NO_EXPONENT)  # of label i - 1
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        own = scratch[_0, i]
+        at = before if own == NO_EXPONENT else max(own, before - _MAX_SLOPE)
+        exps[_0, i] = at
+        before = max(scratch[_1, i], at - _MAX_SLOPE)
+        exps[_1, i] = before
+    own = scratch[0, hi]
+    at = before if own == NO_EXPONENT else max(own, before - _MAX_SLOPE)
+    exps[0, hi] = at
+    ok &= (
+        _rescale(blank, scratch[0], exps[0], lo + (scratch[0, lo] == NO_EXPONENT), hi + 1 - (own == NO_EXPONENT), _0)
+        <= _MAX_DEFICIT
+    )
+    ok &= _rescale(label, scratch[1], exps[1], lo, hi, _1) <= _MAX_DEFICIT
+    consts[0, lo] = 0.0
+    if lo < hi:
+        consts[1, lo] = power_of_two(exps[0, lo] - exps[1, lo])
+        consts[2, lo] = 0.0
+    for i in range(np.uint64(lo + 1), np.uint64(hi)):
+        ahead = exps[_1, i - _1]
+        consts[_0, i] = power_of_two(ahead - exps[_0, i])
+        consts[_1, i] = power_of_two(exps[_0, i] - exps[_1, i])
+        consts[_2, i] = skip[i] * power_of_two(ahead - exps[_1, i])
+    if hi > lo:
+        consts[0, hi] = power_of_two(before - at)
+    # States that the next frames will reach take the last exponent.
     end = min(first.size, hi + reach)
-    for i in range(hi, end + 1):
-        blank_exp[i] = at
-        if i > hi:
-            from_label[i] = 1.0
-        if i < first.size:
-            label_exp[i] = at
-            from_blank[i] = 1.0
-            from_skip[i] = skip[i] * (power_of_two(before - at) if i == hi else 1.0)
+    exps[0, hi + 1 : end + 1] = at
+    exps[1, hi : end + 1] = at
+    consts[0, hi + 1 : end + 1] = 1.0
+    consts[1, hi : end + 1] = 1.0
+    for i in range(hi, min(end + 1, first.size)):
+        consts[2, i] = skip[i]
+    if hi < first.size:
+        consts[2, hi] = skip[hi] * power_of_two(before - at) if hi > lo else 0.0
     return ok
 
 
@@ -226,48 +271,41 @@ def backward_segment(
 
 
 @_jit
-def renormalize_backward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach):
+def renormalize_backward(t, lo, hi, first, slack, skip, blank, label, exps, consts, reach, scratch):
     """`renormalize_forward` for beta times emission, of which frame t is the earliest known, mirrored."""
-    blank_exp, label_exp = exps[0], exps[1]
-    to_label, to_blank, to_skip = consts[0], consts[1], consts[2]
-    ok = True
-    after = NO_EXPONENT  # of label i, while blank i is looked at
-    at = NO_EXPONENT
-    for i in range(hi, lo - 1, -1):
-        own = NO_EXPONENT
-        if _blank_in_band(i, t, first, slack):
-            size = exponent_of(blank[i])
-            own = blank_exp[i] + size
-            ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
-        at = max(own, after - _MAX_SLOPE) if own > NO_EXPONENT else after
-        ok &= own == NO_EXPONENT or at - own <= _MAX_DEFICIT
-        blank[i] = blank[i] * power_of_two(blank_exp[i] - at) if own > NO_EXPONENT else 0.0
-        blank_exp[i] = at
-        to_label[i] = power_of_two(after - at) if after > NO_EXPONENT else 0.0
-        if i == lo:
-            break
-        size = exponent_of(label[i])
-        own = label_exp[i - 1] + size
-        ok &= -_MAX_LOSS <= size <= _MAX_GROWTH
-        here = max(own, at - _MAX_SLOPE)
-        ok &= here - own <= _MAX_DEFICIT
-        label[i] *= power_of_two(label_exp[i - 1] - here)
-        label_exp[i - 1] = here
-        to_blank[i - 1] = power_of_two(at - here)
-        to_skip[i - 1] = skip[i] * power_of_two(after - here) if i < first.size else 0.0
-        after = here
+    ok = _normalize(t, lo, hi, first, slack, blank, label, exps, scratch)
+    after = np.int64(NO_EXPONENT)  # of label i, while blank i is looked at
+    for i in range(hi, lo, -1):
+        own = scratch[0, i]
+        at = after if own == NO_EXPONENT else max(own, after - _MAX_SLOPE)
+        exps[0, i] = at
+        after = max(scratch[1, i - 1], at - _MAX_SLOPE)
+        exps[1, i - 1] = after
+    own = scratch[0, lo]
+    at = after if own == NO_EXPONENT else max(own, after - _MAX_SLOPE)
+    exps[0, lo] = at
+    late = hi > lo and scratch[0, hi] == NO_EXPONENT
+    ok &= _rescale(blank, scratch[0], exps[0], lo + (own == NO_EXPONENT), hi + 1 - late, _0) <= _MAX_DEFICIT
+    ok &= _rescale(label, scratch[1], exps[1], lo, hi, _1) <= _MAX_DEFICIT
+    for i in range(np.uint64(lo), np.uint64(max(lo, hi - 1))):
+        consts[_0, i] = power_of_two(exps[_1, i] - exps[_0, i])
+        consts[_1, i] = power_of_two(exps[_0, i + _1] - exps[_1, i])
+        consts[_2, i] = skip[i + _1] * power_of_two(exps[_1, i + _1] - exps[_1, i])
+    if hi > lo:
+        consts[0, hi - 1] = power_of_two(exps[1, hi - 1] - exps[0, hi - 1])
+        consts[1, hi - 1] = power_of_two(exps[0, hi] - exps[1, hi - 1])
+        consts[2, hi - 1] = 0.0
+    consts[0, hi] = 0.0
+    # States that the frames before will reach take the last exponent.
     end = max(0, lo - reach)
-    for i in range(lo, end - 1, -1):
-        blank_exp[i] = at
-        if i < lo:
-            to_label[i] = 1.0
-            blank[i] = 0.0
-        if i > 0:
-            label_exp[i - 1] = at
-            label[i] = 0.0
-            to_blank[i - 1] = 1.0
-            ahead = skip[i] if i < first.size else 0.0
-            to_skip[i - 1] = ahead * (power_of_two(after - at) if i == lo else 1.0)
+    exps[:, end:lo] = at
+    consts[:2, end:lo] = 1.0
+    blank[end:lo] = 0.0
+    label[end + 1 : lo + 1] = 0.0
+    for i in range(end, lo):
+        consts[2, i] = skip[i + 1] if i + 1 < first.size else 0.0
+    if lo > 0:
+        consts[2, lo - 1] = skip[lo] * power_of_two(after - at) if hi > lo else 0.0
     return ok
 
 

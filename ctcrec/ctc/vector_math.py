@@ -141,9 +141,8 @@ def _double_from_exponent(typingctx, exponent):
 @numba.njit(inline="always")
 def power_of_two(exponent):
     """2^exponent as float64; 0 below the normal range, 2^1023 above it."""
-    if exponent < -1022:
-        return 0.0
-    return _double_from_exponent(min(exponent, 1023))
+    # A biased exponent of zero is the number zero, so no branch is needed.
+    return _double_from_exponent(max(min(exponent, 1023), -1023))
 
 
 def fast_exp(x):
