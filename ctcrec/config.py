@@ -92,21 +92,30 @@ class LineFeatures(Section):
     )
 
 
-class SpeechAugmentation(Section):
+class MaskAugmentation(Section):
+    """SpecAugment's masks, of spectra and of pixel columns alike."""
+
+    time_masks: Annotated[int, Field(ge=0)] = Field(
+        0, description="SpecAugment: number of time masks (stretches of frames or pixel columns)"
+    )
+    time_mask_frames: Count = Field(40, description="SpecAugment: longest time mask, frames")
+    time_mask_fraction: Probability = Field(0.2, description="SpecAugment: longest time mask, share of the example")
+    frequency_masks: Annotated[int, Field(ge=0)] = Field(
+        0, description="SpecAugment: number of masks of mel bands or pixel rows"
+    )
+    frequency_mask_bands: Count = Field(15, description="SpecAugment: widest of them, mel bands or pixel rows")
+
+
+class SpeechAugmentation(MaskAugmentation):
     """Changes to training utterances; each draws from a generator seeded by (seed, epoch, id)."""
 
     speeds: tuple[Positive, ...] = Field((1.0,), description="speed factors, one drawn for each utterance")
     gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="gain drawn from [-gain_db, gain_db]")
     noise_probability: Probability = 0.0
     noise_snr_db: tuple[float, float] = Field((5.0, 30.0), description="signal-to-noise ratio, drawn from this range")
-    time_masks: Annotated[int, Field(ge=0)] = Field(0, description="SpecAugment: number of time masks")
-    time_mask_frames: Count = Field(40, description="SpecAugment: longest time mask, frames")
-    time_mask_fraction: Probability = Field(0.2, description="SpecAugment: longest time mask, share of the utterance")
-    frequency_masks: Annotated[int, Field(ge=0)] = Field(0, description="SpecAugment: number of frequency masks")
-    frequency_mask_bands: Count = Field(15, description="SpecAugment: widest frequency mask, mel bands")
 
 
-class LineAugmentation(Section):
+class LineAugmentation(MaskAugmentation):
     """Changes to training lines; each draws from a generator seeded by (seed, epoch, id).
 
     Each `*_probability` is how often that change is made; 0 turns it off.
@@ -251,6 +260,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         encoder, loss = self.model.encoder, self.loss
+        if loss.consistency_weight > 0 and not (self.augmentation.time_masks or self.augmentation.frequency_masks):
+            raise ValueError(
+                "loss.consistency_weight compares two views that differ in their masks; set augmentation.time_masks or"
+                " augmentation.frequency_masks"
+            )
         if any(layer >= encoder.layers for layer in loss.intermediate_layers):
             raise ValueError(
                 f"loss.intermediate_layers {list(loss.intermediate_layers)}: choose layers below the last of"

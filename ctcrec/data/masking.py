@@ -1,44 +1,61 @@
-"""SpecAugment (Park et al. 2019, arXiv 1904.08779): random stretches of frames or of features set to a constant.
+"""SpecAugment's masks (Park et al. 2019, arXiv 1904.08779): stretches of frames, or bands of features, blotted out.
 
-It knows only (T, F) features, so that spectra and pixel columns are masked by the same code.
+They know only (T, F) features, so spectra and pixel columns are masked by the same code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 import torch
 
-__all__ = ["mask_features"]
+__all__ = ["FeatureMasker"]
 
 
-def mask_features(
-    features: torch.Tensor,
-    generator: np.random.Generator,
-    *,
-    time_masks: int = 0,
-    time_mask_frames: int = 40,
-    time_mask_fraction: float = 0.2,
-    frequency_masks: int = 0,
-    frequency_mask_bands: int = 15,
-    value: float = 0.0,
-) -> torch.Tensor:
-    """A copy of (T, F) features with masks filled by `value`.
+@dataclass(frozen=True, slots=True)
+class FeatureMasker:
+    """Masks features at random; a masked value becomes the example's mean in its band.
 
-    Args:
-        time_masks: how many stretches of frames; each is at most `time_mask_frames` long, and all of them together
-            cover at most `time_mask_fraction` of the T frames.
-        frequency_masks: how many bands of features, each at most `frequency_mask_bands` wide.
+    Attributes:
+        time_masks, time_mask_frames, time_mask_fraction: number of time masks, and the longest one in frames and as a
+            share of the example (m_T, T and p of the paper).
+        frequency_masks, frequency_mask_bands: number of bands of features, and the widest one (m_F, F).
     """
-    frames, bands = features.shape
-    masked = features.clone()
-    budget = int(time_mask_fraction * frames)
-    for _ in range(time_masks):
-        width = int(generator.integers(0, min(time_mask_frames, budget) + 1))
-        start = int(generator.integers(0, frames - width + 1))
-        masked[start : start + width] = value
-        budget -= width
-    for _ in range(frequency_masks):
-        width = int(generator.integers(0, min(frequency_mask_bands, bands) + 1))
-        start = int(generator.integers(0, bands - width + 1))
-        masked[:, start : start + width] = value
-    return masked
+
+    time_masks: int = 0
+    time_mask_frames: int = 40
+    time_mask_fraction: float = 0.2
+    frequency_masks: int = 0
+    frequency_mask_bands: int = 15
+
+    @classmethod
+    def split(cls, augmentation: Mapping[str, Any]) -> tuple[FeatureMasker, dict[str, Any]]:
+        """A masker from the keys that are its own, and the other keys."""
+        own = {field.name for field in fields(cls)}
+        masker = cls(**{key: value for key, value in augmentation.items() if key in own})
+        return masker, {key: value for key, value in augmentation.items() if key not in own}
+
+    def __call__(self, features: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+        """A copy of features (T, F) with masks. Lengths and places are uniform; masks may be empty or overlap."""
+        frames, bands = features.shape
+        masked = features.clone()
+        if not (self.time_masks or self.frequency_masks):
+            return masked
+        mean = features.mean(dim=0)
+        longest = min(self.time_mask_frames, int(self.time_mask_fraction * frames))
+        for _ in range(self.time_masks):
+            start, end = _draw(longest, frames, generator)
+            masked[start:end] = mean
+        for _ in range(self.frequency_masks):
+            start, end = _draw(min(self.frequency_mask_bands, bands), bands, generator)
+            masked[:, start:end] = mean[start:end]
+        return masked
+
+
+def _draw(longest: int, size: int, generator: np.random.Generator) -> tuple[int, int]:
+    length = int(generator.integers(longest + 1))
+    start = int(generator.integers(size - length + 1))
+    return start, start + length

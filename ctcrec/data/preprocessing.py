@@ -52,8 +52,9 @@ class Preprocessor(Protocol):
         """A changed copy of the features for training (SpecAugment)."""
         ...
 
-    def count_frames(self, example: Example) -> int:
-        """T from the header values of a manifest row, without opening the medium (exact without augmentation)."""
+    def count_frames(self, example: Example, generator: np.random.Generator | None = None) -> int:
+        """T from the header values of a manifest row, without opening the medium; with a generator, T after
+        `augment` with an equal one."""
         ...
 
     def unit_per_frame(self, source: np.ndarray) -> float:

@@ -99,11 +99,17 @@ class LineAugmenter:
             image = _compress(image, int(generator.integers(low, high, endpoint=True)))
         return np.array(image)
 
+    def output_width(self, width: int, height: int, generator: np.random.Generator) -> int:
+        """How wide `__call__` makes an image of this size with an equal generator."""
+        affine = generator.random() < self.affine_probability
+        generator.random()  # elastic changes keep the width
+        return _width_after(self._draw_affine(width, height, generator)[0], width, height) if affine else width
+
     def _warp(self, image: np.ndarray, generator: np.random.Generator, affine: bool, elastic: bool) -> np.ndarray:
         """Affine and elastic change in one resampling: a mesh of cells, each filled from a quadrilateral."""
         height, width = image.shape
         matrix, shift = self._draw_affine(width, height, generator) if affine else (np.eye(2), 0.0)
-        out_width = max(1, math.ceil(np.abs(matrix[0]) @ (width, height) - 1e-6))
+        out_width = _width_after(matrix, width, height)
         cell = height / _CELLS_PER_HEIGHT
         columns = _ticks(out_width, max(1, round(out_width / cell)) if elastic else 1)
         rows = _ticks(height, min(height, _CELLS_PER_HEIGHT) if elastic else 1)
@@ -142,6 +148,11 @@ class LineAugmenter:
         levels = (levels - 0.5) * contrast * 255.0 + 127.5
         brightness = np.linspace(left, right, image.shape[1], dtype=np.float32)
         return _to_levels(levels.astype(np.float32)[image] + brightness)
+
+
+def _width_after(matrix: np.ndarray, width: int, height: int) -> int:
+    """Pixel columns that the image needs after the affine change."""
+    return max(1, math.ceil(np.abs(matrix[0]) @ (width, height) - 1e-6))
 
 
 def _ticks(length: int, cells: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ctcrec.data.masking import FeatureMasker
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import InputError
 from ctcrec.ocr.augmentation import LineAugmenter
@@ -24,7 +25,7 @@ class LinePreprocessor:
 
     Args:
         features: keyword arguments of `LineScaler`.
-        augmentation: keyword arguments of `LineAugmenter`.
+        augmentation: keyword arguments of `LineAugmenter` and `FeatureMasker`.
     """
 
     unit = "pixels"
@@ -33,7 +34,8 @@ class LinePreprocessor:
         self, features: Mapping[str, Any] | None = None, augmentation: Mapping[str, Any] | None = None
     ) -> None:
         self._scaler = LineScaler(**(features or {}))
-        self._augmenter = LineAugmenter(**(augmentation or {}))
+        self._masker, changes = FeatureMasker.split(augmentation or {})
+        self._augmenter = LineAugmenter(**changes)
 
     @property
     def n_features(self) -> int:
@@ -58,17 +60,21 @@ class LinePreprocessor:
         return torch.from_numpy(self._scaler(source))
 
     def mask(self, features: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-        """The features themselves: lines are augmented as images only."""
-        return features
+        """Features with stretches of columns or rows blotted out; see `FeatureMasker`."""
+        return self._masker(features, generator)
 
-    def count_frames(self, example: Example) -> int:
-        """T from width and height of a manifest row; from the file's header where the row has neither."""
+    def count_frames(self, example: Example, generator: np.random.Generator | None = None) -> int:
+        """T from width and height of a manifest row; from the file's header where the row has neither.
+
+        With a generator: T after `augment` with an equal one.
+        """
         width, height = example.width, example.height
         if width is None or height is None:
             width, height = probe_image(example.source)
         if width < 1 or height < 1:
             raise InputError(f"example {example.id!r}: width and height must be at least 1, got {width}×{height}")
-        return self._scaler.count_frames(width, height)
+        frames = self._scaler.count_frames(width, height)
+        return frames if generator is None else self._augmenter.output_width(frames, self._scaler.height, generator)
 
     def unit_per_frame(self, source: np.ndarray) -> float:
         """Source pixels that one frame covers."""

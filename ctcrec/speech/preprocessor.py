@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ctcrec.data.masking import FeatureMasker
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import ManifestError
 from ctcrec.records import Example
 from ctcrec.speech.augmentation import SpeechAugmenter
 from ctcrec.speech.features import LogMel
-from ctcrec.speech.media import load_audio, probe_audio
+from ctcrec.speech.media import count_samples, load_audio, probe_audio
 
 __all__ = ["SpeechPreprocessor"]
 
@@ -24,14 +25,15 @@ class SpeechPreprocessor:
 
     Args:
         features: keyword arguments of `LogMel`.
-        augmentation: keyword arguments of `SpeechAugmenter`; none = nothing is changed.
+        augmentation: keyword arguments of `SpeechAugmenter` and `FeatureMasker`; none = nothing is changed.
     """
 
     def __init__(
         self, features: Mapping[str, Any] | None = None, augmentation: Mapping[str, Any] | None = None
     ) -> None:
         self._log_mel = LogMel(**(features or {}))
-        self._augmenter = SpeechAugmenter(**(augmentation or {}))
+        self._masker, changes = FeatureMasker.split(augmentation or {})
+        self._augmenter = SpeechAugmenter(**changes)
 
     @property
     def n_features(self) -> int:
@@ -56,11 +58,13 @@ class SpeechPreprocessor:
         return self._log_mel(source)
 
     def mask(self, features: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-        """Features with SpecAugment masks; see `SpeechAugmenter.mask`."""
-        return self._augmenter.mask(features, generator)
+        """Features with SpecAugment masks; see `FeatureMasker`."""
+        return self._masker(features, generator)
 
-    def count_frames(self, example: Example) -> int:
+    def count_frames(self, example: Example, generator: np.random.Generator | None = None) -> int:
         """T of an example from `start`, `end` and `duration` (the whole file's), without opening the file.
+
+        With a generator: T after `augment` with an equal one.
 
         Raises:
             ManifestError: the example has neither `end` nor `duration`, or they leave nothing.
@@ -73,7 +77,10 @@ class SpeechPreprocessor:
             raise ManifestError(
                 f"{example.id}: nothing lies between its start at {example.start or 0:g} s and its end at {end:g} s"
             )
-        return self._log_mel.count_frames(seconds)
+        samples = count_samples(seconds, self._log_mel.sample_rate)
+        if generator is not None:
+            samples = self._augmenter.output_size(samples, generator)
+        return self._log_mel.count_frames_of(samples)
 
     def unit_per_frame(self, source: np.ndarray) -> float:
         """Seconds from one frame to the next."""

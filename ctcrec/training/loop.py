@@ -20,7 +20,6 @@ from ctcrec.checkpoint import writing
 from ctcrec.config import Config, dump_config
 from ctcrec.data.dataset import BatchDataset, iterate_batches
 from ctcrec.errors import TrainingError
-from ctcrec.modalities import build_preprocessor
 from ctcrec.records import Batch
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
@@ -154,9 +153,9 @@ class _Run:
         dataset = BatchDataset(
             setup.corpus.examples,
             setup.corpus.targets,
-            build_preprocessor(self.config.features, self.config.augmentation),
+            setup.augmented,
             plan.batches[progress.batch :],
-            augmentation=None if self.overfit else (self.config.seed, progress.epoch),
+            augmentation=(self.config.seed, progress.epoch) if setup.augmented is not setup.preprocessor else None,
             views=self.views,
         )
         batches = iterate_batches(dataset, training.workers, pin_memory=self.device.type == "cuda")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ctcrec.ctc import ctc_loss_from_logits
+from ctcrec.ctc import consistency_loss, ctc_loss_from_logits
 from ctcrec.models.recognition_model import ModelOutput
 from ctcrec.records import Batch
 
@@ -51,8 +51,6 @@ def loss_sum(
         lower = torch.stack([torch.where(infeasible, 0.0, ctc(logits)).sum() for logits in output.intermediate]).mean()
         total = (1.0 - intermediate_weight) * total + intermediate_weight * lower
     if consistency_weight > 0:
-        from ctcrec.ctc import consistency_loss
-
         half = len(batch) // 2
         first, second = output.logits[:half].transpose(0, 1), output.logits[half:].transpose(0, 1)
         difference = consistency_loss(first, second, output.lengths[:half], reduction="sum")

@@ -11,7 +11,7 @@ import torch
 from ctcrec.checkpoint import build_from_config
 from ctcrec.config import Config, load_config
 from ctcrec.data.batching import BatchPlan, plan_batches
-from ctcrec.data.dataset import BatchDataset, load_features
+from ctcrec.data.dataset import BatchDataset, example_generator, load_features
 from ctcrec.data.preprocessing import Preprocessor
 from ctcrec.errors import ConfigError, TrainingError
 from ctcrec.modalities import build_preprocessor
@@ -45,6 +45,7 @@ class Setup:
     normalizer: Normalizer
     tokenizer: Tokenizer
     preprocessor: Preprocessor  # without augmentation
+    augmented: Preprocessor  # with it; the same where there is none
     model: RecognitionModel
     corpus: Corpus
     valid: Corpus
@@ -79,20 +80,28 @@ def prepare(config: Config, out: Path, resume: bool, overfit: int | None, displa
         shown = ", ".join(ids[:10]) + (" …" if len(ids) > 10 else "")
         display.say(f"left out {len(ids)} examples, {reason}: {shown}", "yellow")
     valid = encode_examples(valid_examples, tokenizer, preprocessor)
-    setup = Setup(config, device, normalizer, tokenizer, preprocessor, model, corpus, valid)
+    augmented = preprocessor if overfit else build_preprocessor(config.features, config.augmentation)
+    setup = Setup(config, device, normalizer, tokenizer, preprocessor, augmented, model, corpus, valid)
     if config.features.normalization == "global" and not resume:
         _set_statistics(setup)
     return setup
 
 
 def plan_epoch(setup: Setup, epoch: int) -> BatchPlan:
-    """The batches of an epoch; they depend on the data, the configuration and the epoch only."""
-    training = setup.config.training
+    """The batches of an epoch, by the lengths that augmentation will give; they depend on the data, the configuration
+    and the epoch only."""
+    training, seed = setup.config.training, setup.config.seed
+    frames = setup.corpus.frames
+    if setup.augmented is not setup.preprocessor:
+        frames = tuple(
+            setup.augmented.count_frames(example, example_generator(seed, epoch, example.id))
+            for example in setup.corpus.examples
+        )
     return plan_batches(
-        setup.corpus.frames,
+        frames,
         batch_frames=training.batch_frames,
         max_batch_size=training.max_batch_size,
-        seed=setup.config.seed,
+        seed=seed,
         epoch=epoch,
     )
 

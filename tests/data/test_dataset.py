@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 from tiny import make_texts, tiny_config, write_corpus
 
+from ctcrec.config import LineAugmentation, LineFeatures, SpeechAugmentation, SpeechFeatures
 from ctcrec.data.dataset import BatchDataset, collate, example_generator, iterate_batches, load_features
 from ctcrec.data.manifest import read_manifest
 from ctcrec.errors import MediaError
@@ -139,3 +142,26 @@ def test_a_bad_medium_is_named_by_id_and_file(tmp_path: Path) -> None:
     preprocessor = build_preprocessor(tiny_config("ocr", manifest).features)
     with pytest.raises(MediaError, match=r"example train-001: .*001\.png"):
         load_features(preprocessor, examples[1])
+
+
+def test_augmented_lengths_are_known_beforehand(tmp_path: Path) -> None:
+    """`count_frames` with a generator is exactly what augmentation with an equal generator gives, for both."""
+    rng = np.random.default_rng(0)
+    sound, image = tmp_path / "a.wav", tmp_path / "a.png"
+    soundfile.write(sound, 0.1 * rng.standard_normal(7001), 8000)
+    Image.fromarray(rng.integers(0, 255, (37, 411), dtype=np.uint8)).save(image)
+    speech = build_preprocessor(
+        SpeechFeatures(sample_rate=8000, n_mels=20), SpeechAugmentation(speeds=(0.8, 0.9, 1.0, 1.13), gain_db=3)
+    )
+    lines = build_preprocessor(
+        LineFeatures(height=24), LineAugmentation(affine_probability=0.7, elastic_probability=0.5, blur_probability=0.5)
+    )
+    for preprocessor, source in ((speech, sound), (lines, image)):
+        example = Example("a", source, "a", **preprocessor.describe(source))
+        counted, real = [], []
+        for epoch in range(30):
+            counted.append(preprocessor.count_frames(example, example_generator(1, epoch, "a")))
+            changed = preprocessor.augment(preprocessor.load(source), example_generator(1, epoch, "a"))
+            real.append(len(preprocessor.features(changed)))
+        assert counted == real
+        assert len(set(real)) > 3

@@ -1,14 +1,11 @@
-"""Augmentation: what it promises about lengths, levels and masks, and that all randomness is the generator's."""
+"""Augmentation: what it promises about lengths and levels, and that all randomness is the generator's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ctcrec.errors import ConfigError
 from ctcrec.speech.augmentation import SpeechAugmenter, colored_noise
 
 
@@ -24,14 +21,11 @@ EVERYTHING = {
     "speeds": (0.9, 1.0, 1.1),
     "gain_db": 6.0,
     "noise_probability": 0.5,
-    "time_masks": 2,
-    "frequency_masks": 2,
 }
 
 
 def test_the_generator_decides_everything() -> None:
     augmenter, again = SpeechAugmenter(**EVERYTHING), SpeechAugmenter(**EVERYTHING)
-    features = torch.randn(100, 80, generator=torch.Generator().manual_seed(0))
     changed = []
     for seed in range(10):
         left, right = generator(7, 3, seed), generator(7, 3, seed)
@@ -39,31 +33,25 @@ def test_the_generator_decides_everything() -> None:
         first = augmenter.augment(tone(), left)
         torch.manual_seed(seed)
         np.testing.assert_array_equal(first, again.augment(tone(), right))
-        assert torch.equal(augmenter.mask(features, left), again.mask(features, right))
         changed.append(first)
     assert len({wave.tobytes() for wave in changed}) == 10
 
 
 def test_without_options_nothing_changes_and_nothing_is_shared() -> None:
-    wave, features = tone(), torch.randn(50, 80)
-    augmenter = SpeechAugmenter()
-    same, masked = augmenter.augment(wave, generator()), augmenter.mask(features, generator())
+    wave = tone()
+    same = SpeechAugmenter().augment(wave, generator())
     np.testing.assert_array_equal(same, wave)
-    assert torch.equal(masked, features)
     same[:] = 0
-    masked[:] = 0
-    assert wave.any() and features.any()
+    assert wave.any()
 
 
 def test_inputs_are_left_alone() -> None:
-    wave, features = tone(), torch.ones(100, 80).cumsum(0)
-    before, features_before = wave.copy(), features.clone()
+    wave = tone()
+    before = wave.copy()
     augmenter = SpeechAugmenter(**EVERYTHING)
     for seed in range(10):
         augmenter.augment(wave, generator(seed))
-        augmenter.mask(features, generator(seed))
     np.testing.assert_array_equal(wave, before)
-    assert torch.equal(features, features_before)
 
 
 @pytest.mark.parametrize("speed", [0.8, 0.9, 1.1, 1.25])
@@ -125,60 +113,3 @@ def test_noise_colours(slope: float) -> None:
     frequency = np.arange(100, 8000)
     fitted = np.polyfit(np.log(frequency), np.log(power[100:8000]), 1)[0]
     assert fitted == pytest.approx(-slope, abs=0.1)
-
-
-# --- SpecAugment ---
-
-
-@given(
-    frames=st.integers(1, 300),
-    longest=st.integers(1, 80),
-    share=st.floats(0, 1),
-    widest=st.integers(1, 100),
-    seed=st.integers(0, 1000),
-)
-@settings(max_examples=100, deadline=None)
-def test_masks_stay_within_their_limits(frames: int, longest: int, share: float, widest: int, seed: int) -> None:
-    features = torch.arange(frames * 80, dtype=torch.float32).reshape(frames, 80).square()
-    augmenter = SpeechAugmenter(time_masks=1, time_mask_frames=longest, time_mask_fraction=share)
-    masked_frames = (augmenter.mask(features, generator(seed)) != features).any(dim=1)
-    assert int(masked_frames.sum()) <= min(longest, share * frames)
-    augmenter = SpeechAugmenter(frequency_masks=1, frequency_mask_bands=widest)
-    masked_bands = (augmenter.mask(features, generator(seed)) != features).any(dim=0)
-    assert int(masked_bands.sum()) <= min(widest, 80)
-
-
-def test_several_masks_add_up_at_most() -> None:
-    features = torch.randn(200, 80)
-    augmenter = SpeechAugmenter(time_masks=3, time_mask_frames=500, time_mask_fraction=0.1)
-    shares = [float((augmenter.mask(features, generator(s)) != features).any(dim=1).float().mean()) for s in range(200)]
-    assert max(shares) <= 0.3
-    assert 0.1 < np.mean(shares) < 0.17  # 3 masks of 0 to 20 frames, sometimes overlapping
-
-
-def test_masks_are_whole_frames_and_bands_at_the_mean() -> None:
-    features = torch.randn(200, 80) + torch.arange(80)
-    augmenter = SpeechAugmenter(time_masks=1, frequency_masks=1)
-    both = 0
-    for seed in range(20):
-        masked = augmenter.mask(features, generator(seed))
-        changed = masked != features
-        rows, columns = changed.all(dim=1), changed.all(dim=0)
-        both += bool(rows.any() and columns.any())
-        assert torch.equal(changed, rows[:, None] | columns[None, :])
-        torch.testing.assert_close(masked[changed], features.mean(0).expand(200, 80)[changed])
-    assert both > 10  # else a drawn length was 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"speeds": ()}, "augmentation.speeds"),
-        ({"speeds": (1.0, 0.0)}, "augmentation.speeds"),
-        ({"speeds": (float("nan"),)}, "augmentation.speeds"),
-        ({"noise_snr_db": (30.0, 5.0)}, "the lower value first"),
-    ],
-)
-def test_bad_options(options: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        SpeechAugmenter(**options)
