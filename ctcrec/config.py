@@ -8,7 +8,7 @@ Components never see these objects: one `build_*` function a level reads them an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from ctcrec.errors import ConfigError
 __all__ = [
     "Config",
     "DataConfig",
+    "DecodingConfig",
     "EncoderConfig",
     "FrontendConfig",
     "LineAugmentation",
@@ -32,7 +33,9 @@ __all__ = [
     "TrainingConfig",
     "dump_config",
     "load_config",
+    "load_decoding",
     "parse_config",
+    "parse_overrides",
 ]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -219,6 +222,42 @@ class TrainingConfig(Section):
     threads: Count | None = Field(None, description="CPU threads of the model; default: what PyTorch chooses")
 
 
+class DecodingConfig(Section):
+    """How a run's emissions become text; `decoding.yaml` in the run's directory, which `ctcrec tune` writes.
+
+    Relative file names start at the folder of that file. Everything but `strategy` belongs to the beam search, and
+    what is not set is left to `ctcrec.decoding.BeamDecoder`.
+    """
+
+    strategy: Literal["greedy", "beam"] = "greedy"
+    lm: str | None = Field(None, description="n-gram model: ARPA, gzip too, or the binary form")
+    lm_unit: Literal["word", "token"] | None = Field(None, description="what the model's words are")
+    lm_weight: float | None = Field(None, description="factor of the model's ln p")
+    word_score: float | None = Field(None, description="added for every word")
+    unknown_score: float | None = Field(None, description="added for every word that lexicon or model lacks")
+    lexicon: str | None = Field(None, description="file of the words that may be written, one a line")
+    hotwords: str | None = Field(None, description="file of phrases to prefer, one a line, with a tab and a weight")
+    hotword_weight: float | None = Field(None, description="of hotwords without a weight")
+    beam_size: Count | None = Field(None, description="prefixes kept from frame to frame")
+    beam_size_token: Count | None = Field(None, description="tokens looked at in a frame")
+    beam_threshold: Positive | None = Field(None, description="prefixes worse than the best by more are dropped")
+    blank_skip_threshold: Probability | None = Field(None, description="blank probability that extends nothing")
+    characters: str | None = Field(None, description="the characters that may be written, besides spaces")
+    pattern: str | None = Field(None, description="regular expression that the whole text must match")
+    temperature: Positive | None = Field(None, description="of the confidences, fitted by `ctcrec tune`")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> DecodingConfig:
+        given = [name for name in self.beam_options() if name != "strategy"]
+        if self.strategy == "greedy" and given:
+            raise ValueError(f"{', '.join(given)}: no effect on greedy decoding; choose strategy: beam")
+        return self
+
+    def beam_options(self) -> dict[str, Any]:
+        """What is set besides the strategy."""
+        return self.model_dump(exclude={"strategy"}, exclude_none=True)
+
+
 _SECTIONS: dict[str, dict[str, type[Section]]] = {
     "speech": {"features": SpeechFeatures, "augmentation": SpeechAugmentation},
     "ocr": {"features": LineFeatures, "augmentation": LineAugmentation},
@@ -291,23 +330,55 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file is missing or no YAML, a key is unknown, a value has a wrong type or is out of range.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; configs that come with the project are in configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    values = _read_yaml(path)
     if isinstance(values, dict):
         for override in overrides:
             _apply(values, override)
     return parse_config(values, where=str(path))
 
 
+def load_decoding(path: str | Path, changes: Mapping[str, Any]) -> DecodingConfig:
+    """The decoding configuration of a run (greedy where there is no such file), with some keys changed.
+
+    Choosing `strategy: greedy` drops what the file says of the beam search.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, or a value is wrong.
+    """
+    path = Path(path)
+    values: Any = _read_yaml(path) if path.is_file() else {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys such as strategy and lm_weight, got {values!r}")
+    merged = {**({} if changes.get("strategy") == "greedy" else values), **changes}
+    try:
+        return DecodingConfig.model_validate(merged)
+    except ValidationError as error:
+        where = str(path) if path.is_file() and not changes else "decoding"
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error, DecodingConfig))) from None
+
+
 def dump_config(config: Config) -> str:
     """YAML text from which `load_config` makes an equal Config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; configs that come with the project are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Nested plain data from `key=value` texts."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

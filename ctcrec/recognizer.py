@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from ctcrec.checkpoint import Checkpoint, load_checkpoint
+from ctcrec.config import DecodingConfig, load_decoding
 from ctcrec.data.batching import plan_in_order
 from ctcrec.data.dataset import collate
 from ctcrec.data.preprocessing import MediaSource
-from ctcrec.decoding import greedy_decode
 from ctcrec.errors import CtcrecError, DataError, MediaError
 from ctcrec.modalities import MEDIA_NAMES, modality_of
 from ctcrec.records import Example, Hypothesis
+from ctcrec.strategies import DECODING_FILE, Decode, build_decode
 
 __all__ = ["Recognizer", "Transcript"]
 
@@ -42,21 +43,37 @@ class Recognizer:
     Hypotheses have spans in seconds (speech) or source pixels (ocr), and text after the checkpoint's normalization.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", batch_frames: int = 40_000) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device | str = "cpu",
+        decode: Decode | None = None,
+        batch_frames: int = 40_000,
+    ) -> None:
         self.checkpoint = checkpoint
+        self.decode = decode or build_decode(DecodingConfig(), checkpoint.tokenizer, Path())
         self.device = torch.device(device)
         self.batch_frames = batch_frames
         self.model = checkpoint.model.to(self.device).eval()
 
     @classmethod
-    def load(cls, run: str | Path, device: torch.device | str | None = None) -> Recognizer:
+    def load(
+        cls, run: str | Path, device: torch.device | str | None = None, decoding: DecodingConfig | None = None
+    ) -> Recognizer:
         """From a run's directory; on the GPU where there is one, unless `device` says otherwise.
+
+        Decoding is what `decoding` says (its files relative to the working directory), else the run's own
+        `decoding.yaml` if there is one, else greedy.
 
         Raises:
             CheckpointError: see `ctcrec.checkpoint.load_checkpoint`.
+            ConfigError, DataError: what is wrong with the decoding.
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_checkpoint(run, chosen), chosen)
+        checkpoint = load_checkpoint(run, chosen)
+        folder = Path() if decoding is not None else Path(run)
+        config = decoding or load_decoding(Path(run) / DECODING_FILE, {})
+        return cls(checkpoint, chosen, build_decode(config, checkpoint.tokenizer, folder))
 
     @property
     def modality(self) -> str:
@@ -125,20 +142,14 @@ class Recognizer:
 
     def _decode_all(self, examples: Sequence[Example], sources: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Hypotheses of loaded sources, with spans in the modality's unit."""
-        preprocessor, tokenizer = self.checkpoint.preprocessor, self.checkpoint.tokenizer
+        preprocessor = self.checkpoint.preprocessor
         if not sources:
             return []
         emissions = self.emissions([preprocessor.features(source) for source in sources])
-        padded = torch.nn.utils.rnn.pad_sequence(emissions, batch_first=True)
-        lengths = torch.tensor([len(item) for item in emissions])
-        decoded = greedy_decode(
-            padded, lengths, tokenizer.tokens, blank=tokenizer.blank, word_delimiter=tokenizer.word_delimiter
-        )
+        decoded = self.decode(emissions)
         subsampling = self.model.subsampling_factor
         return [
-            dataclasses.replace(
-                hypothesis, text=self.checkpoint.normalizer.normalize(tokenizer.decode(hypothesis.tokens))
-            ).scaled(
+            dataclasses.replace(hypothesis, text=self.checkpoint.normalizer.normalize(hypothesis.text)).scaled(
                 subsampling * preprocessor.unit_per_frame(source),
                 example.start or 0.0,
                 (example.start or 0.0) + preprocessor.extent(source),

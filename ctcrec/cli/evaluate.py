@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
+
 __all__ = ["evaluate"]
 
 
@@ -17,6 +19,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for hypotheses.jsonl, report.txt, report.json and worst.txt.")
     ] = None,
+    decode: Strategy = None,
+    lm: LanguageModel = None,
+    hotwords: Hotwords = None,
+    set_: Settings = None,
 ) -> None:
     """WER, CER and sentence accuracy with 95 % intervals, by speaker or writer, and the worst examples."""
     from ctcrec.cli.progress import progress_bar
@@ -25,7 +31,7 @@ def evaluate(
     from ctcrec.recognizer import Recognizer
 
     examples = read_manifests(manifest, require_text=True)
-    recognizer = Recognizer.load(run)
+    recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))
     with progress_bar("transcribing", len(examples)) as done:
         result = run_evaluation(recognizer, examples, out, done)
     for error in result.errors.values():

@@ -6,11 +6,13 @@ import sys
 
 import typer
 
-from ctcrec.cli import prepare
+from ctcrec.cli import lm, prepare
+from ctcrec.cli.decode import decode
 from ctcrec.cli.evaluate import evaluate
 from ctcrec.cli.score import score
 from ctcrec.cli.train import train
 from ctcrec.cli.transcribe import transcribe
+from ctcrec.cli.tune import tune
 from ctcrec.errors import CtcrecError
 
 __all__ = ["app", "main"]
@@ -26,6 +28,9 @@ app.command()(train)
 app.command()(transcribe)
 app.command()(evaluate)
 app.command()(score)
+app.add_typer(lm.app, name="lm")
+app.command()(tune)
+app.command()(decode)
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
+
 if TYPE_CHECKING:
     from ctcrec.errors import CtcrecError
     from ctcrec.recognizer import Recognizer
@@ -36,6 +38,10 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write <name>.txt or <name>.json for each file into this folder.")
     ] = None,
+    decode: Strategy = None,
+    lm: LanguageModel = None,
+    hotwords: Hotwords = None,
+    set_: Settings = None,
 ) -> None:
     """Transcribe audio or image files; the model knows which it takes.
 
@@ -44,7 +50,7 @@ def transcribe(
     from ctcrec.recognizer import Recognizer
     from ctcrec.writers import to_json, write_atomically
 
-    recognizer = Recognizer.load(run)
+    recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))
     unit = recognizer.checkpoint.preprocessor.unit
     targets = _targets(media, recognizer.modality)
     failed = False

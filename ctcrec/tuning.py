@@ -1,0 +1,125 @@
+"""Tune a run's beam search on validation examples: emissions once, weights by WER, confidences calibrated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from ctcrec.decoding import BeamDecoder
+from ctcrec.decoding.calibration import Calibration, fit_temperature
+from ctcrec.decoding.emissions import Emissions, read_emissions
+from ctcrec.decoding.tuning import Tuning, save_surface, tune
+from ctcrec.errors import DataError
+from ctcrec.lm import NGramLM
+from ctcrec.recognizer import Recognizer
+from ctcrec.records import Example
+from ctcrec.scoring import ErrorCounts, word_counts
+from ctcrec.strategies import DECODING_FILE
+from ctcrec.writers import write_atomically
+
+__all__ = ["TunedRun", "compute_emissions", "tune_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class TunedRun:
+    """What tuning found, the greedy WER beside it (fraction), and the files it wrote."""
+
+    tuning: Tuning
+    calibration: Calibration
+    greedy_wer: float
+    decoding_file: Path
+    surface_file: Path
+
+
+def tune_run(
+    recognizer: Recognizer,
+    run: Path,
+    examples: Sequence[Example],
+    lm_file: Path,
+    done: Callable[[int], None] | None = None,
+) -> TunedRun:
+    """Find lm_weight, word_score, beam_size and the temperature of the confidences, and write them to the run's
+    `decoding.yaml`.
+
+    Args:
+        recognizer: the run's model.
+        run: its directory; `tuning/` in it keeps emissions and the picture.
+        examples: validation examples with text.
+        lm_file: an n-gram model of words.
+        done: called with the number of examples whose emissions are ready.
+    """
+    checkpoint = recognizer.checkpoint
+    tokenizer, normalizer = checkpoint.tokenizer, checkpoint.normalizer
+    lm = NGramLM.load(lm_file)
+    emissions = stored_emissions(recognizer, run / "tuning", examples, done)
+    references = [normalizer.normalize(example.text or "") for example in examples]
+    blank, delimiter = tokenizer.blank, tokenizer.word_delimiter
+    tuning = tune(emissions, references, tokenizer.tokens, lm, blank=blank, word_delimiter=delimiter)
+    best = tuning.best
+    decoder = BeamDecoder(
+        tokenizer.tokens,
+        blank=blank,
+        word_delimiter=delimiter,
+        lm=lm,
+        lm_weight=best.lm_weight,
+        word_score=best.word_score,
+        beam_size=best.beam_size,
+    )
+    calibration = fit_temperature(decoder, emissions, references)
+    chosen = {
+        "strategy": "beam",
+        "lm": str(lm_file.resolve()),
+        "lm_weight": best.lm_weight,
+        "word_score": best.word_score,
+        "beam_size": best.beam_size,
+        "temperature": calibration.temperature,
+    }
+    surface_file = run / "tuning" / "wer.png"
+    save_surface(tuning, surface_file)
+    write_atomically(run / DECODING_FILE, yaml.safe_dump(chosen, sort_keys=False))
+    greedy = recognizer.decode([torch.from_numpy(item) for item in emissions])
+    counts = sum((word_counts(r, h.text) for r, h in zip(references, greedy, strict=True)), ErrorCounts())
+    return TunedRun(tuning, calibration, counts.rate, run / DECODING_FILE, surface_file)
+
+
+def stored_emissions(
+    recognizer: Recognizer, folder: Path, examples: Sequence[Example], done: Callable[[int], None] | None = None
+) -> list[Emissions]:
+    """Emissions of the examples, from `folder` if this model's are there, else computed and kept there."""
+    digest = hashlib.sha256("\0".join(example.id for example in examples).encode())
+    for tensor in recognizer.model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    path = folder / f"emissions-{digest.hexdigest()[:16]}.safetensors"
+    if not path.is_file():
+        computed = compute_emissions(recognizer, examples, done)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            save_file(computed, temporary)
+            temporary.replace(path)
+        except OSError as error:
+            raise DataError(f"{folder}: emissions cannot be written: {error.strerror or error}") from None
+    stored = read_emissions(path)
+    return [stored[example.id] for example in examples]
+
+
+def compute_emissions(
+    recognizer: Recognizer, examples: Sequence[Example], done: Callable[[int], None] | None = None, window: int = 64
+) -> dict[str, torch.Tensor]:
+    """(T, C) float32 log-probabilities of each example by id. Raises MediaError for media that cannot be read."""
+    preprocessor = recognizer.checkpoint.preprocessor
+    computed: dict[str, torch.Tensor] = {}
+    for first in range(0, len(examples), window):
+        chosen = examples[first : first + window]
+        sources = (preprocessor.load(example.source, example.start, example.end) for example in chosen)
+        emissions = recognizer.emissions([preprocessor.features(source) for source in sources])
+        computed |= {example.id: item.cpu().contiguous() for example, item in zip(chosen, emissions, strict=True)}
+        if done is not None:
+            done(len(computed))
+    return computed
