@@ -78,8 +78,10 @@ def score(
     ] = None,
 ) -> None:
     """Score hypotheses against references, matched by id: WER, CER, by speaker, with intervals; compare systems."""
+    from ctcrec.cli.clips import CollectionClips
     from ctcrec.errors import ConfigError, DataError
     from ctcrec.scoring import place_words, read_collection, score_collections
+    from ctcrec.scoring.html_report import write_html
     from ctcrec.text import Normalizer
 
     if export is not None and out is None:
@@ -115,6 +117,14 @@ def score(
     if out is not None:
         try:
             _write(out, reports, comparisons, export and export.value)
+            for name, collection in systems.items():
+                page = _folder(out, name, reports) / "report.html"
+                clips = CollectionClips(reference, references, collection)
+                write_html(page, reports[name], clips, comparisons, title=f"{name} against {reference.name}")
+                if clips.errors:
+                    typer.echo(
+                        f"{page}: media of {len(clips.errors)} examples are left out: {clips.errors[0]}", err=True
+                    )
         except OSError as error:
             raise DataError(f"{out}: the reports cannot be written: {error.strerror or error}") from None
     _print(reports, comparisons, output)
@@ -149,12 +159,16 @@ def _compare(reports: dict[str, Report], references: Collection, samples: int, s
     return compare_all(reports, {name: group for name, group in groups.items() if group}, samples, seed)
 
 
+def _folder(out: Path, name: str, reports: dict[str, Report]) -> Path:
+    return out / name if len(reports) > 1 else out
+
+
 def _write(out: Path, reports: dict[str, Report], comparisons: list[Comparison], export: str | None) -> None:
     """One folder a system, or `out` itself if there is one alone."""
     from ctcrec.scoring import Entry, write_collection
 
     for name, report in reports.items():
-        folder = out / name if len(reports) > 1 else out
+        folder = _folder(out, name, reports)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
         (folder / "report.txt").write_text(report.text(), encoding="utf-8")

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from ctcrec.scoring.alignment import Chunk
 from ctcrec.scoring.rates import ErrorCounts
 
-__all__ = ["Confusions"]
+__all__ = ["Confusions", "visible"]
 
 _BUFFER = 1 << 16  # errors gathered before they are counted, because counting many at once is several times faster
 _MOST_PAIRS = 200_000  # distinct pairs kept; beyond, those seen once are dropped, which bounds the memory
+
+
+def visible(unit: str) -> str:
+    """A unit so that it can be seen: symbols for nothing and for a space, code points of what cannot be printed."""
+    if unit == "":
+        return "∅"
+    if unit == " ":
+        return "␣"
+    if not unit.isprintable():
+        return " ".join(f"U+{ord(character):04X}" for character in unit)
+    return f"◌{unit}" if unicodedata.combining(unit[0]) else unit
 
 
 class Confusions:

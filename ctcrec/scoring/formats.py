@@ -37,14 +37,16 @@ class TimedWord(NamedTuple):
 class Entry:
     """One transcript: its id, its text, and what else its file says of it.
 
-    `fields` are the values by which scores can be grouped (speaker, writer, any key of a manifest). `nbest` are
-    further hypotheses, best first, the text itself among them.
+    `fields` are the values by which scores can be grouped (speaker, writer, any key of a manifest). `tokens` are what
+    the recognizer put out, smaller than words, where they are known. `nbest` are further hypotheses, best first, the
+    text itself among them.
     """
 
     id: str
     text: str
     fields: Mapping[str, str] = field(default_factory=dict)
     words: tuple[TimedWord, ...] = ()
+    tokens: tuple[TimedWord, ...] = ()
     nbest: tuple[str, ...] = ()
     confidence: float | None = None
 
@@ -138,22 +140,32 @@ def _entry_of_json(row: Any, where: str) -> Entry:
             raise DataError(f"{where}: the key {key!r} must be a string, got {row.get(key)!r}")
     confidence = row.get("confidence")
     try:
-        words = tuple(
-            TimedWord(str(word["word"]), word.get("start"), word.get("end"), word.get("confidence"))
-            for word in row.get("words") or ()
+        words, tokens = (
+            tuple(
+                TimedWord(str(span[key]), span.get("start"), span.get("end"), span.get("confidence"))
+                for span in row.get(f"{key}s") or ()
+            )
+            for key in ("word", "token")
         )
         nbest = tuple(item if isinstance(item, str) else str(item["text"]) for item in row.get("nbest") or ())
     except (TypeError, KeyError, AttributeError):
         raise DataError(
-            f"{where}: words must be a list of objects with the key word, nbest a list of texts or of objects with text"
+            f"{where}: words (tokens) must be a list of objects with the key word (token), nbest a list of texts or of "
+            "objects with text"
         ) from None
     fields = {
         key: str(value)
         for key, value in row.items()
-        if key not in ("id", "text", "words", "nbest", "confidence") and isinstance(value, str | int | float)
+        if key not in ("id", "text", "words", "tokens", "nbest", "confidence") and isinstance(value, str | int | float)
     }
     return Entry(
-        row["id"], row["text"], fields, words, nbest, float(confidence) if isinstance(confidence, int | float) else None
+        row["id"],
+        row["text"],
+        fields,
+        words,
+        tokens,
+        nbest,
+        float(confidence) if isinstance(confidence, int | float) else None,
     )
 
 
@@ -263,8 +275,12 @@ def _render_jsonl(entry: Entry) -> Iterator[str]:
     row: dict[str, Any] = {"id": entry.id, "text": entry.text, **entry.fields}
     if entry.confidence is not None:
         row["confidence"] = entry.confidence
-    if entry.words:
-        row["words"] = [{k: v for k, v in word._asdict().items() if v is not None} for word in entry.words]
+    for key, spans in (("word", entry.words), ("token", entry.tokens)):
+        if spans:
+            named = [{key: span.word, **span._asdict()} for span in spans]
+            row[f"{key}s"] = [
+                {k: v for k, v in span.items() if v is not None and (k != "word" or key == "word")} for span in named
+            ]
     if entry.nbest:
         row["nbest"] = list(entry.nbest)
     yield json.dumps(row, ensure_ascii=False)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ctcrec.scoring.bootstrap import Interval
 from ctcrec.scoring.comparison import Comparison
+from ctcrec.scoring.confusions import visible
 from ctcrec.scoring.rates import ErrorCounts, Unit
 from ctcrec.scoring.report import RATE_NAMES, GroupScore, Report
 from ctcrec.scoring.significance import PairedBootstrap
@@ -145,9 +146,11 @@ def _confusion_table(report: Report) -> Table | None:
     columns: list[tuple[str, list[str]]] = []
     for unit, confusions in report.confusions.items():
         pairs = confusions.substitutions.most_common(_MOST_CONFUSIONS)
-        columns.append((f"{unit} taken for", [f"{_shown(a)} → {_shown(b)} {n}" for (a, b), n in pairs]))
-        columns.append(("lost", [f"{_shown(a)} {n}" for a, n in confusions.deletions.most_common(_MOST_CONFUSIONS)]))
-        columns.append(("put in", [f"{_shown(a)} {n}" for a, n in confusions.insertions.most_common(_MOST_CONFUSIONS)]))
+        columns.append((f"{unit} taken for", [f"{visible(a)} → {visible(b)} {n}" for (a, b), n in pairs]))
+        columns.append(("lost", [f"{visible(a)} {n}" for a, n in confusions.deletions.most_common(_MOST_CONFUSIONS)]))
+        columns.append(
+            ("put in", [f"{visible(a)} {n}" for a, n in confusions.insertions.most_common(_MOST_CONFUSIONS)])
+        )
     rows = max(len(cells) for _, cells in columns)
     if rows == 0:
         return None
@@ -155,7 +158,3 @@ def _confusion_table(report: Report) -> Table | None:
     for index in range(rows):
         table.add_row(*(cells[index] if index < len(cells) else "" for _, cells in columns))
     return table
-
-
-def _shown(unit: str) -> str:
-    return "␣" if unit == " " else unit if unit.isprintable() else f"U+{ord(unit[0]):04X}"

@@ -49,6 +49,7 @@ def test_jsonl_keeps_fields_words_and_candidates(tmp_path: Path) -> None:
     (tmp_path / "hyps.jsonl").write_text(
         '{"id": "u1", "text": "the cat", "writer": "w1", "duration": 1.5, "confidence": 0.9, "tags": ["x"],'
         ' "words": [{"word": "the", "confidence": 0.8}, {"word": "cat", "start": 1, "end": 2}],'
+        ' "tokens": [{"token": "t", "start": 0, "end": 0.5}],'
         ' "nbest": ["the cat", {"text": "the hat", "score": -3}]}\n'
     )
     assert read_collection(tmp_path / "hyps.jsonl")["u1"] == Entry(
@@ -56,9 +57,16 @@ def test_jsonl_keeps_fields_words_and_candidates(tmp_path: Path) -> None:
         "the cat",
         {"writer": "w1", "duration": "1.5"},
         (TimedWord("the", confidence=0.8), TimedWord("cat", 1, 2)),
+        (TimedWord("t", 0, 0.5),),
         ("the cat", "the hat"),
         0.9,
     )
+
+
+def test_jsonl_writes_all_it_reads(tmp_path: Path) -> None:
+    entry = Entry("u1", "a b", {"x": "1"}, (TimedWord("a", 0.0, 1.0, 0.5),), (TimedWord("t", 2.0),), ("a b", "a"), 0.25)
+    write_collection(tmp_path / "hyps.jsonl", [entry])
+    assert read_collection(tmp_path / "hyps.jsonl") == {"u1": entry}
 
 
 def test_folders_hold_both_sides(tmp_path: Path) -> None:
@@ -148,7 +156,7 @@ def test_lines_and_folders_are_written(tmp_path: Path) -> None:
         ("x.jsonl", '{"id": "a"\n', r"x\.jsonl:1: is not valid JSON"),
         ("x.jsonl", "[]\n", r"x\.jsonl:1: expected a JSON object"),
         ("x.jsonl", '{"id": "a", "text": null}\n', r"x\.jsonl:1: the key 'text' must be a string"),
-        ("x.jsonl", '{"id": "a", "text": "b", "words": [1]}\n', r"x\.jsonl:1: words must be"),
+        ("x.jsonl", '{"id": "a", "text": "b", "words": [1]}\n', r"x\.jsonl:1: words .* must be"),
         ("x.stm", "f 1 s 0\n", r"x\.stm:1: a stm line"),
         ("x.stm", "f 1 s zero 1 a\n", r"x\.stm:1: expected a number, got 'zero'"),
         ("x.stm", "f 1 s 2 1 a\n", r"x\.stm:1: the segment ends"),
