@@ -132,7 +132,7 @@ def fast_ctc_decode(tokens: list[str], beam: int) -> Decode:
     place = {letter: index for index, letter in enumerate(alphabet)}
 
     def decode(emissions: np.ndarray) -> tuple[str, list[int] | None]:
-        text, _ = beam_search(np.exp(emissions), alphabet, beam_size=beam, beam_cut_threshold=0.0)
+        text, _ = beam_search(np.exp(emissions), alphabet, beam_size=beam, beam_cut_threshold=0.0 if len(tokens) < 100 else 1e-3)
         return text, [place[letter] for letter in text]
 
     return decode

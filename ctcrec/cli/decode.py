@@ -80,7 +80,8 @@ def decode(
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if method is Method.GREEDY:
-        given = [*options, *(name for name in ("lm", "lexicon", "hotwords", "hotword_weight") if locals()[name])]
+        files = {"lm": lm, "lexicon": lexicon, "hotwords": hotwords, "hotword_weight": hotword_weight}
+        given = [*options, *(name for name, value in files.items() if value is not None)]
         if given or nbest > 1:
             name = (given or ["nbest"])[0].replace("_", "-")
             raise ConfigError(f"--{name} has no effect with --decode greedy; use --decode beam")

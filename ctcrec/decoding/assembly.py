@@ -142,7 +142,9 @@ def build_fusion(
     fusion = Fusion(
         active=bool(lm or words is not None or options.hotwords or options.pattern is not None or options.word_score),
         allowed=_allowed(alphabet, blank, options),
+        breaks=np.array([0 in spelled for spelled in alphabet.spelling]),
         headroom=0.0,
+        leave=-math.inf,
         first_symbol=first_symbol,
         symbols=symbols,
         lm_unit=unit,
@@ -185,9 +187,13 @@ def reweighted(fusion: Fusion, lm_weight: float, word_score: float, unknown_scor
     unknown_potential = 0.0
     if fusion.lm_unit == LM_WORD:
         unknown_potential = scale * float(fusion.lm.log10_prob[1 + fusion.lm_unknown])
+    leave = -math.inf
+    if fusion.has_lexicon and not fusion.closed:
+        leave = unknown + unknown_potential + max(float(hotwords.potential.max()), 0.0) + max(word_score, 0.0)
     return fusion._replace(
         active=fusion.active or word_score != 0.0,
         headroom=headroom,
+        leave=leave,
         lm_scale=scale,
         word_score=float(word_score),
         unknown_score=float(unknown),

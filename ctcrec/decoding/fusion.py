@@ -23,7 +23,7 @@ from ctcrec.lm.compiled import inner, wide
 from ctcrec.lm.hotwords import HotwordTables
 from ctcrec.lm.lexicon import LexiconTrie, trie_child
 
-__all__ = ["LM_NONE", "LM_TOKEN", "LM_WORD", "Fusion", "extend", "finish"]
+__all__ = ["LM_NONE", "LM_TOKEN", "LM_WORD", "Fusion", "LmCache", "extend", "finish", "new_lm_cache"]
 
 LM_NONE, LM_WORD, LM_TOKEN = 0, 1, 2
 _NOTHING, _IN_WORD, _BETWEEN = 0, 1, 2  # the text: empty, inside a word, after a word
@@ -33,7 +33,11 @@ class Fusion(NamedTuple):
     """Attributes:
     active: False if nothing is fused; then only `allowed` counts.
     allowed: (C,) tokens that may be written.
+    breaks: (C,) whether a token has a word boundary in it.
     headroom: the most that gain + potential can grow with one token, not counting a potential that is negative now.
+        That potential can be lost altogether at a word boundary; elsewhere it can only go down the trie, or (`leave`)
+        to what an unknown word gets.
+    leave: gain + potential, at most, of a word that has just become unknown; -inf if it may not.
     first_symbol: (C + 1,) symbols of token c are symbols[first_symbol[c] : first_symbol[c + 1]].
     symbols: numbers of characters; 0 is a word boundary.
     lm_unit: LM_NONE, LM_WORD or LM_TOKEN.
@@ -55,7 +59,9 @@ class Fusion(NamedTuple):
 
     active: bool
     allowed: npt.NDArray[np.bool_]
+    breaks: npt.NDArray[np.bool_]
     headroom: float
+    leave: float
     first_symbol: npt.NDArray[np.int32]
     symbols: npt.NDArray[np.int32]
     lm_unit: int
@@ -78,8 +84,42 @@ class Fusion(NamedTuple):
     mask_final: npt.NDArray[np.bool_]
 
 
+class LmCache(NamedTuple):
+    """The language model's last answers, one place a hash of the question: prefixes ask the same again every frame.
+
+    Attributes:
+        state, word: (K,) the questions; K is a power of two.
+        log10_prob, next_state: (K,) the answers.
+    """
+
+    state: npt.NDArray[np.int32]
+    word: npt.NDArray[np.int32]
+    log10_prob: npt.NDArray[np.float64]
+    next_state: npt.NDArray[np.int32]
+
+
+def new_lm_cache(places: int = 4096) -> LmCache:
+    """An empty cache."""
+    return LmCache(
+        np.full(places, -1, np.int32), np.zeros(places, np.int32), np.zeros(places), np.zeros(places, np.int32)
+    )
+
+
 @inner
-def _end_word(fusion: Fusion, lm: int, lexicon: int, hotword: int) -> tuple[bool, float, int, int]:
+def _ask(lm: NGramTables, cache: LmCache, state: int, word: int) -> tuple[float, int]:
+    """`ngram_step`, through the cache."""
+    place = (state * 31 + word * 0x9E3779B1) & (len(cache.state) - 1)
+    if cache.state[place] != state or cache.word[place] != word:
+        log10_prob, next_state, _ = ngram_step(lm, state, word)
+        cache.state[place] = state
+        cache.word[place] = word
+        cache.log10_prob[place] = log10_prob
+        cache.next_state[place] = next_state
+    return cache.log10_prob[place], wide(cache.next_state[place])
+
+
+@inner
+def _end_word(fusion: Fusion, cache: LmCache, lm: int, lexicon: int, hotword: int) -> tuple[bool, float, int, int]:
     """A word ends: (allowed, gain, language model state, hotword state)."""
     gain = fusion.word_score
     word = -1
@@ -90,7 +130,7 @@ def _end_word(fusion: Fusion, lm: int, lexicon: int, hotword: int) -> tuple[bool
                 return False, 0.0, lm, hotword
             gain += fusion.unknown_score
     if fusion.lm_unit == LM_WORD:
-        log10_prob, lm, _ = ngram_step(fusion.lm, lm, wide(fusion.lm_word[word]) if word >= 0 else fusion.lm_unknown)
+        log10_prob, lm = _ask(fusion.lm, cache, lm, wide(fusion.lm_word[word]) if word >= 0 else fusion.lm_unknown)
         gain += fusion.lm_scale * log10_prob
     if fusion.has_hotwords:
         hotword = wide(fusion.hotwords.next_state[hotword, fusion.hotwords.column[0]])
@@ -100,20 +140,20 @@ def _end_word(fusion: Fusion, lm: int, lexicon: int, hotword: int) -> tuple[bool
 
 @inner
 def extend(
-    fusion: Fusion, state: npt.NDArray[np.int32], token: int
+    fusion: Fusion, cache: LmCache, state: npt.NDArray[np.int32], token: int
 ) -> tuple[bool, float, float, int, int, int, int, int]:
     """`token` is written: (allowed, gain, new potential, and the five numbers of the new state)."""
     lm, lexicon, hotword = wide(state[0]), wide(state[1]), wide(state[2])
     mask, text = wide(state[3]), wide(state[4])
     gain = 0.0
     if fusion.lm_unit == LM_TOKEN:
-        log10_prob, lm, _ = ngram_step(fusion.lm, lm, wide(fusion.lm_token[token]))
+        log10_prob, lm = _ask(fusion.lm, cache, lm, wide(fusion.lm_token[token]))
         gain += fusion.lm_scale * log10_prob
     for place in range(fusion.first_symbol[token], fusion.first_symbol[token + 1]):
         symbol = wide(fusion.symbols[place])
         if symbol == 0:
             if text == _IN_WORD:
-                allowed, earned, lm, hotword = _end_word(fusion, lm, lexicon, hotword)
+                allowed, earned, lm, hotword = _end_word(fusion, cache, lm, lexicon, hotword)
                 if not allowed:
                     return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
                 gain += earned
@@ -146,7 +186,7 @@ def extend(
 
 
 @inner
-def finish(fusion: Fusion, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
+def finish(fusion: Fusion, cache: LmCache, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
     """The text ends here: (allowed, gain)."""
     if not fusion.active:
         return True, 0.0
@@ -156,7 +196,7 @@ def finish(fusion: Fusion, state: npt.NDArray[np.int32]) -> tuple[bool, float]:
     if fusion.has_mask and not fusion.mask_final[mask]:
         return False, 0.0
     if text == _IN_WORD:
-        allowed, gain, lm, _ = _end_word(fusion, lm, lexicon, hotword)
+        allowed, gain, lm, _ = _end_word(fusion, cache, lm, lexicon, hotword)
         if not allowed:
             return False, 0.0
     if fusion.lm_unit != LM_NONE and fusion.lm_end >= 0:

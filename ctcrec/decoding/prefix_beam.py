@@ -265,11 +265,11 @@ class Search:
 
     def final(self) -> FinalBeam:
         """The hypotheses in the beam as if the utterance ended here, unsorted; the search can go on."""
-        return FinalBeam(*collect(self._fusion, self._prefixes, self._beam, True))
+        return FinalBeam(*collect(self._fusion, self._prefixes, self._beam, self._work.lm_cache, True))
 
     def running(self) -> FinalBeam:
         """The hypotheses in the beam with the scores that the search ranks them by."""
-        return FinalBeam(*collect(self._fusion, self._prefixes, self._beam, False))
+        return FinalBeam(*collect(self._fusion, self._prefixes, self._beam, self._work.lm_cache, False))
 
 
 def _at_least_one(name: str, value: int) -> int:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ctcrec.decoding.fusion import Fusion, extend, finish
+from ctcrec.decoding.fusion import Fusion, LmCache, extend, finish, new_lm_cache
 from ctcrec.decoding.prefixes import Prefixes, child, compact
 from ctcrec.lm.compiled import inner, kernel
 
@@ -83,15 +83,19 @@ class Workspace(NamedTuple):
     Attributes:
         token, token_score: (C,) the frame's tokens that are looked at, best first.
         mark: (C,) stamps of the tokens that lead from a prefix to another one in the beam.
+        order, order_key: (B,) slots by rank, best first, so that the B-th best candidate is soon a good one.
         first_child, next_child: (B,) which slots are children of a slot, as linked lists.
         rank, slot, extension: (M,) candidates: rank, slot they come from, token that extends it (-1: the prefix stays).
         values: (M + C,) for selection.
         stay_score, stay_blank, stay_emit: (B,) step 1's results.
+        lm_cache: the language model's last answers.
     """
 
     token: Int32s
     token_score: Floats
     mark: npt.NDArray[np.int64]
+    order: Int32s
+    order_key: Floats
     first_child: Int32s
     next_child: Int32s
     rank: Floats
@@ -101,6 +105,7 @@ class Workspace(NamedTuple):
     stay_score: Floats
     stay_blank: Floats
     stay_emit: Floats
+    lm_cache: LmCache
 
 
 def new_beam(size: int) -> Beam:
@@ -120,11 +125,13 @@ def new_beam(size: int) -> Beam:
 
 def new_workspace(beam_size: int, tokens: int) -> Workspace:
     """Scratch for a beam of `beam_size` and an alphabet of `tokens`."""
-    room = 4 * beam_size + 16
+    room = 3 * beam_size + 16
     return Workspace(
         token=np.zeros(tokens, np.int32),
         token_score=np.zeros(tokens),
         mark=np.full(tokens, -1, np.int64),
+        order=np.zeros(beam_size, np.int32),
+        order_key=np.zeros(beam_size),
         first_child=np.zeros(beam_size, np.int32),
         next_child=np.zeros(beam_size, np.int32),
         rank=np.zeros(room),
@@ -134,6 +141,7 @@ def new_workspace(beam_size: int, tokens: int) -> Workspace:
         stay_score=np.zeros(beam_size),
         stay_blank=np.zeros(beam_size),
         stay_emit=np.zeros(beam_size),
+        lm_cache=new_lm_cache(),
     )
 
 
@@ -254,10 +262,13 @@ def _start_candidates(settings: Settings, beam: Beam, work: Workspace, best: flo
 def _sort_tokens(
     frame: npt.NDArray[np.float32], settings: Settings, fusion: Fusion, beam: Beam, work: Workspace, floor: float
 ) -> int:
-    """The frame's tokens that some prefix could be extended by, best first; returns their number."""
+    """The frame's tokens that some prefix could be extended by, best first; returns their number. Sorts slots too."""
     highest = -math.inf
     for k in range(beam.size[0]):
-        highest = max(highest, beam.score[k] + beam.fused[k] + beam.potential[k] + _headroom(fusion, beam, k))
+        work.order[k] = k
+        work.order_key[k] = beam.score[k] + beam.fused[k] + beam.potential[k]
+        highest = max(highest, work.order_key[k] + _headroom(fusion, beam, k, True))
+    _sort_descending(work.order_key, work.order, beam.size[0])
     cutoff = floor - highest
     count = 0
     for c in range(len(frame)):
@@ -290,11 +301,11 @@ def _sort_tokens(
 
 
 @inner
-def _headroom(fusion: Fusion, beam: Beam, k: int) -> float:
-    """The most that fused + potential of slot k can grow with one token."""
+def _headroom(fusion: Fusion, beam: Beam, k: int, breaks: bool) -> float:
+    """The most that fused + potential of slot k can grow with one token that has a word boundary, or has none."""
     if not fusion.active:
         return 0.0
-    return fusion.headroom + max(-beam.potential[k], 0.0)
+    return fusion.headroom + max(-beam.potential[k] if breaks else fusion.leave - beam.potential[k], 0.0)
 
 
 @inner
@@ -303,7 +314,8 @@ def _extend(
 ) -> int:
     """Step 2 without fusion. Returns the number of candidates."""
     room = len(work.rank)
-    for k in range(beam.size[0]):
+    for place in range(beam.size[0]):
+        k = work.order[place]
         score = beam.score[k]
         if tokens == 0 or score + work.token_score[0] < floor:
             continue
@@ -349,9 +361,12 @@ def _extend_fused(
 ) -> int:
     """Step 2 with language model, lexicon, hotwords or mask. Returns the number of candidates."""
     room = len(work.rank)
-    for k in range(beam.size[0]):
+    for place in range(beam.size[0]):
+        k = work.order[place]
         score = beam.score[k]
-        bound = score + beam.fused[k] + beam.potential[k] + _headroom(fusion, beam, k)
+        here = score + beam.fused[k] + beam.potential[k]
+        inside = here + _headroom(fusion, beam, k, False)
+        bound = max(inside, here + _headroom(fusion, beam, k, True))
         if tokens == 0 or bound + work.token_score[0] < floor:
             continue
         last = beam.last[k]
@@ -360,6 +375,8 @@ def _extend_fused(
             if bound + work.token_score[j] < floor:
                 break
             token = work.token[j]
+            if not fusion.breaks[token] and inside + work.token_score[j] < floor:
+                continue
             if has_children and work.mark[token] == k:
                 continue
             rank = score + work.token_score[j]
@@ -367,7 +384,7 @@ def _extend_fused(
                 if beam.blank[k] <= 0.0:
                     continue
                 rank += math.log(beam.blank[k])
-            allowed, gain, potential, _, _, _, _, _ = extend(fusion, beam.state[k], token)
+            allowed, gain, potential, _, _, _, _, _ = extend(fusion, work.lm_cache, beam.state[k], token)
             if not allowed:
                 continue
             rank += beam.fused[k] + gain + potential
@@ -470,7 +487,9 @@ def _select(
             following.blank[size] = 0.0
             following.emit[size] = 1.0
             if fusion.active:
-                _, gain, potential, lm, lexicon, hotword, mask, text = extend(fusion, beam.state[k], token)
+                _, gain, potential, lm, lexicon, hotword, mask, text = extend(
+                    fusion, work.lm_cache, beam.state[k], token
+                )
                 following.fused[size] = beam.fused[k] + gain
                 following.potential[size] = potential
                 state = following.state[size]
@@ -552,7 +571,7 @@ def _sort_descending(keys: Floats, values: Int32s, count: int) -> None:
 
 @kernel
 def collect(
-    fusion: Fusion, prefixes: Prefixes, beam: Beam, ended: bool
+    fusion: Fusion, prefixes: Prefixes, beam: Beam, cache: LmCache, ended: bool
 ) -> tuple[Int32s, npt.NDArray[np.int64], Floats, Floats]:
     """The hypotheses in the beam, by slot: tokens put together, (G + 1,) offsets, and (G,) scores and acoustic scores.
 
@@ -572,7 +591,7 @@ def collect(
         offsets[k + 1] = offsets[k] + length
         acoustic[k] = beam.score[k]
         if ended:
-            allowed, gain = finish(fusion, beam.state[k])
+            allowed, gain = finish(fusion, cache, beam.state[k])
             scores[k] = beam.score[k] + beam.fused[k] + gain if allowed else -math.inf
         else:
             scores[k] = beam.score[k] + beam.fused[k] + beam.potential[k]

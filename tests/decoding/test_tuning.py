@@ -33,13 +33,13 @@ def simulate(count: int, seed: int, noise: float = 2.2) -> tuple[list[np.ndarray
 
 
 def test_tuning_finds_that_a_language_model_helps(tmp_path: Path) -> None:
-    emissions, references = simulate(25, 0, noise=3.2)
+    emissions, references = simulate(40, 5)
     lm = estimate([text for _, text in zip(range(200), simulate(200, 1)[1], strict=True)], 2)
-    result = tune(emissions, references, TOKENS, lm, lm_weights=[0.0, 0.6], word_scores=[0.0, 1.0], beam_sizes=[20, 40])
+    result = tune(emissions, references, TOKENS, lm, lm_weights=[0.0, 1.5], word_scores=[0.0, 2.0], beam_sizes=[20, 40])
     assert len(result.surface) == 4 and len(result.beams) == 2
     without = min(trial.wer for trial in result.surface if trial.lm_weight == 0.0)
     assert result.best.wer < without
-    assert result.best.lm_weight == 0.6
+    assert result.best.lm_weight == 1.5
     decoder = BeamDecoder(TOKENS, lm=lm, **result.options())  # type: ignore[arg-type]
     wrong = sum(h[0].text != text for h, text in zip(decoder(emissions), references, strict=True))
     assert (wrong == 0) == (result.best.wer == 0.0)
@@ -47,7 +47,7 @@ def test_tuning_finds_that_a_language_model_helps(tmp_path: Path) -> None:
     assert (tmp_path / "surface.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="at least one value"):
         tune(emissions, references, TOKENS, lm, lm_weights=[])
-    with pytest.raises(InputError, match="25 emissions but 1 references"):
+    with pytest.raises(InputError, match="40 emissions but 1 references"):
         tune(emissions, references[:1], TOKENS, lm)
     with pytest.raises(InputError, match="no words"):
         tune(emissions[:1], [" "], TOKENS, lm)
