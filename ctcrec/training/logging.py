@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ctcrec.checkpoint import writing
+
 __all__ = ["MetricsLog", "TrainingDisplay", "draw_curves"]
 
 _QUIET_SECONDS = 30.0  # between lines where the output is not a terminal
@@ -34,16 +36,18 @@ class MetricsLog:
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """One row of `kind` ("step" or "epoch")."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}, ensure_ascii=False) + "\n")
-        self._file.flush()
+        """One row of `kind` ("step" or "epoch"). Raises CheckpointError when the disk is full."""
+        with writing(self.path):
+            self._file.write(json.dumps({"kind": kind, "step": step, **values}, ensure_ascii=False) + "\n")
+            self._file.flush()
         for key, value in values.items():
             if isinstance(value, int | float):
                 self._writer.add_scalar(f"{kind}/{key}", value, step)
 
     def close(self) -> None:
-        self._file.close()
         self._writer.close()
+        with writing(self.path):
+            self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -96,7 +96,6 @@ class _Run:
         self.average = WeightAverage(self.model, training.ema_decay) if training.average == "ema" else None
         self.selection = Selection(setup, out, training.average_best if training.average == "best" else 0)
         self.progress = Progress(data=fingerprint(setup.corpus, setup.valid))
-        self.learning_rate = 0.0
         self.stopping = False
         if resume:
             self._load_state()
@@ -184,10 +183,11 @@ class _Run:
         """One optimizer step: the gradient of the batches' summed loss, divided by their target tokens."""
         training, progress = self.config.training, self.progress
         factor = learning_rate_factor(training.schedule, progress.step, training.warmup_steps, share_done)
-        self.learning_rate = training.learning_rate * factor * progress.plateau_factor
+        progress.learning_rate = training.learning_rate * factor * progress.plateau_factor
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.learning_rate
+            parameters["lr"] = progress.learning_rate
         self.optimizer.zero_grad(set_to_none=True)
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
         tokens = sum(int(batch.target_lengths.sum()) for batch in group) // self.views
         ctc = 0.0
         for batch in group:
@@ -200,7 +200,7 @@ class _Run:
         self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip))
         if not math.isfinite(ctc) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
-            self._skip(group)
+            self._skip(group, buffers)
             return
         progress.bad_batches_in_row = 0
         self.scaler.step(self.optimizer)
@@ -210,7 +210,7 @@ class _Run:
         progress.tokens += tokens
         if self.average is not None:
             self.average.update(self.model, progress.step)
-        row = {"loss": ctc / tokens, "learning_rate": self.learning_rate, "gradient_norm": norm}
+        row = {"loss": ctc / tokens, "learning_rate": progress.learning_rate, "gradient_norm": norm}
         self.log.write("step", progress.step, row)
 
     def _forward(self, batch: Batch) -> LossSum:
@@ -221,10 +221,15 @@ class _Run:
             output, batch, intermediate_weight=loss.intermediate_weight, consistency_weight=loss.consistency_weight
         )
 
-    def _skip(self, group: list[Batch]) -> None:
-        """Leave out batches with a non-finite loss or gradient, by name; too many in a row end training."""
+    def _skip(self, group: list[Batch], buffers: list[torch.Tensor]) -> None:
+        """Leave out batches with a non-finite loss or gradient, by name; too many in a row end training.
+
+        `buffers` are the model's from before: batch statistics must not keep what was skipped.
+        """
         progress, limit = self.progress, self.config.training.max_bad_batches
         self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
         self.scaler.update()
         ids = [example.id for batch in group for example in batch.examples]
         self.display.say(f"skipped a batch with a non-finite loss or gradient: {', '.join(ids)}", "yellow")
@@ -262,7 +267,7 @@ class _Run:
             "cer": result.cer,
             "wer": result.wer,
             "blank_rate": result.blank_rate,
-            "learning_rate": self.learning_rate,
+            "learning_rate": progress.learning_rate,
             "frames_per_second": progress.frames / seconds,
             "padding": 1.0 - progress.frames / max(progress.padded_frames, 1),
             "data_wait": progress.wait_seconds / seconds,
@@ -290,7 +295,7 @@ class _Run:
         done = max(self._share_done(batches), 1e-9)
         left = max(progress.seconds * (1 - done) / done, 0.0)
         return (
-            f"loss {progress.loss / max(progress.tokens, 1):.3f}  lr {self.learning_rate:.1e}"
+            f"loss {progress.loss / max(progress.tokens, 1):.3f}  lr {progress.learning_rate:.1e}"
             f"  {speed:.0f} frames/s  {left / 60:.1f} min left"
         )
 

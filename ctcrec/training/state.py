@@ -25,6 +25,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     bad_batches_in_row: int = 0
+    learning_rate: float = 0.0  # of the last step
     plateau_factor: float = 1.0
     plateau_epochs: int = 0
     epochs_since_best: int = 0
