@@ -11,43 +11,41 @@ import torch
 
 if TYPE_CHECKING:
     from ctcrec.config import Config
+    from ctcrec.training import Summary
 
 torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run, its configuration, and the manifests it was trained and can be tested on."""
+    """A finished overfit run, what it printed, and the manifests it was trained and can be tested on."""
 
     run: Path
     config: Config
     train: Path
     test: Path
+    summary: Summary
+    told: str
 
 
 def _trained(modality: str, folder: Path) -> Trained:
     from tiny import make_texts, tiny_config, train_quietly, write_corpus
 
-    train = write_corpus(folder, modality, make_texts(32, seed=1))
+    texts = make_texts(24, seed=1)
+    train = write_corpus(folder, modality, texts)
     test = write_corpus(folder, modality, make_texts(6, seed=2), name="test")
-    config = tiny_config(modality, train, training__epochs=40, training__max_batch_size=8, training__early_stopping=8)
-    train_quietly(config, folder / "run")
-    return Trained(folder / "run", config, train, test)
+    config = tiny_config(modality, train, training__epochs=60, training__max_batch_size=8)
+    summary, told = train_quietly(config, folder / "run", overfit=len(texts))
+    return Trained(folder / "run", config, train, test, summary, told)
 
 
 @pytest.fixture(scope="session")
-def trained_lines(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A line model without errors on its training set. Tests must not change its files."""
-    return _trained("ocr", tmp_path_factory.mktemp("lines"))
+def trained_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
+    """A tiny model of each modality that makes no errors on its training set. Tests must not change its files."""
+    return {modality: _trained(modality, tmp_path_factory.mktemp(modality)) for modality in ("ocr", "speech")}
 
 
-@pytest.fixture(scope="session")
-def trained_speech(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A speech model without errors on its training set. Tests must not change its files."""
-    return _trained("speech", tmp_path_factory.mktemp("speech"))
-
-
-@pytest.fixture(scope="session")
-def trained_models(trained_lines: Trained, trained_speech: Trained) -> dict[str, Trained]:
-    """Both, by modality."""
-    return {"ocr": trained_lines, "speech": trained_speech}
+@pytest.fixture(params=["ocr", "speech"])
+def trained(request: pytest.FixtureRequest, trained_models: dict[str, Trained]) -> Trained:
+    """Each of `trained_models` in turn."""
+    return trained_models[request.param]

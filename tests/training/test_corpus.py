@@ -1,4 +1,4 @@
-"""What is known before the first step: feasibility, the expected loss, unknown characters, a fingerprint of the data."""
+"""What is known before the first step: feasibility, the expected loss, unknown characters, fingerprints."""
 
 from __future__ import annotations
 
