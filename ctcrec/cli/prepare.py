@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctcrec.cli.progress import progress_bar
+
 if TYPE_CHECKING:
     from ctcrec.corpora import Prepared
 
@@ -44,7 +46,9 @@ def librispeech(
         source_of_subset = corpus.download(name, source)
         typer.echo(f"{name} is in {source_of_subset}")
     wanted = list(dict.fromkeys([*(subset or ()), *(download or ())]))
-    _write(corpus.prepare(source, wanted or None), out)
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, wanted or None, done)
+    _write(prepared, out)
 
 
 @app.command()
@@ -66,7 +70,9 @@ def pairs(
     from ctcrec.corpora.splits import parse_split
 
     chosen = parse_split(split, corpus.ENDINGS)
-    _write(corpus.prepare(source, chosen, kind.value if kind else None), out)
+    with progress_bar("pairs") as done:
+        prepared = corpus.prepare(source, chosen, kind.value if kind else None, done)
+    _write(prepared, out)
 
 
 @app.command()
@@ -82,9 +88,18 @@ def fsdd(
     """Free Spoken Digit Dataset: isolated digits, or strings made of them; indices 0 to 4 are the test set."""
     from ctcrec.corpora import fsdd as corpus
 
-    prepared = corpus.prepare(
-        source, out, strings=strings, test_strings=test_strings, lengths=lengths, leave_out=leave_out, seed=seed
-    )
+    total = strings + test_strings * (3 if leave_out else 2) if strings else None
+    with progress_bar("strings", total) as done:
+        prepared = corpus.prepare(
+            source,
+            out,
+            strings=strings,
+            test_strings=test_strings,
+            lengths=lengths,
+            leave_out=leave_out,
+            seed=seed,
+            done=done,
+        )
     _write(prepared, out)
 
 

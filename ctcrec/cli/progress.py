@@ -9,8 +9,8 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number of items done so far."""
+def progress_bar(name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number of items done so far; `total` may not be known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

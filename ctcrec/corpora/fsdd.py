@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,7 @@ def prepare(
     lengths: tuple[int, int] = (3, 8),
     leave_out: str | None = None,
     seed: int = 1,
+    done: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Splits `train`, `valid`, `test`, and `test-<speaker>` for a speaker left out of the others.
 
@@ -67,6 +68,7 @@ def prepare(
         lengths: fewest and most digits of a string.
         leave_out: a speaker whose clips (all indices) are used in `test-<speaker>` only.
         seed: of all random choices.
+        done: called with the number of strings written, for progress.
 
     Raises:
         CorpusError: no clips, an unknown speaker, or a split without clips; or `out` cannot be written.
@@ -88,10 +90,14 @@ def prepare(
             raise CorpusError(f"{source}: no clips for the split {split!r}; the index in the file names decides")
     if strings == 0:
         return Prepared({split: list(_isolated(chosen, left_out)) for split, chosen in by_split.items()}, left_out)
-    splits = {}
+    splits: dict[str, list[Example]] = {}
     for split, chosen in by_split.items():
         count = strings if split == "train" else test_strings
-        splits[split] = _write_strings(split, _load(chosen, left_out), count, lengths, seed, out)
+        splits[split] = []
+        for example in _write_strings(split, _load(chosen, left_out), count, lengths, seed, out):
+            splits[split].append(example)
+            if done is not None:
+                done(sum(map(len, splits.values())))
     return Prepared(splits, left_out)
 
 
@@ -154,7 +160,7 @@ def _load(clips: Sequence[_Clip], left_out: list[LeftOut]) -> list[tuple[_Clip, 
 
 def _write_strings(
     split: str, loaded: Sequence[tuple[_Clip, np.ndarray]], count: int, lengths: tuple[int, int], seed: int, out: Path
-) -> list[Example]:
+) -> Iterator[Example]:
     import soundfile
 
     if not loaded:
@@ -164,7 +170,6 @@ def _write_strings(
         by_speaker.setdefault(clip.speaker, {}).setdefault(clip.digit, []).append((clip, samples))
     speakers = sorted(by_speaker)
     folder = out / "audio" / split
-    examples = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -175,20 +180,17 @@ def _write_strings(
             identifier = f"{split}-{number:05d}-{speaker}"
             path = folder / f"{identifier}.flac"
             soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
-            examples.append(
-                Example(
-                    identifier,
-                    path,
-                    " ".join(WORDS[clip.digit] for clip, _ in chosen),
-                    duration=samples.size / SAMPLE_RATE,
-                    speaker=speaker,
-                    language="en",
-                    extra={"clips": [clip.path.stem for clip, _ in chosen]},
-                )
+            yield Example(
+                identifier,
+                path,
+                " ".join(WORDS[clip.digit] for clip, _ in chosen),
+                duration=samples.size / SAMPLE_RATE,
+                speaker=speaker,
+                language="en",
+                extra={"clips": [clip.path.stem for clip, _ in chosen]},
             )
     except (OSError, soundfile.LibsndfileError) as error:
         raise CorpusError(f"{folder}: cannot be written: {error}; choose another folder, or free disk space") from None
-    return examples
 
 
 def _draw(

@@ -6,7 +6,7 @@ as it is: upper case, words and apostrophes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,12 @@ def download(subset: str, target: Path) -> Path:
     return target / "LibriSpeech"
 
 
-def prepare(source: Path, subsets: Sequence[str] | None = None) -> Prepared:
+def prepare(source: Path, subsets: Sequence[str] | None = None, done: Callable[[int], None] | None = None) -> Prepared:
     """Examples of a LibriSpeech tree, one split a subset, in the order of their ids.
 
     `source` is the folder that holds the subsets (or one that holds `LibriSpeech/`); `subsets` None = all that are
-    there. `extra` has the chapter, and the speaker's sex where `SPEAKERS.TXT` is there. Utterances without audio,
-    without transcript or with unreadable audio are left out.
+    there; `done` is called with the number of examples so far. `extra` has the chapter, and the speaker's sex where
+    `SPEAKERS.TXT` is there. Utterances without audio, without transcript or with unreadable audio are left out.
 
     Raises:
         CorpusError: the tree is not laid out like LibriSpeech, a subset is not there, or a text file is malformed.
@@ -81,7 +81,13 @@ def prepare(source: Path, subsets: Sequence[str] | None = None) -> Prepared:
             raise CorpusError(f"{root}: the subset {subset!r} is not there; there are {', '.join(present)}")
     sexes = _read_sexes(root / "SPEAKERS.TXT")
     left_out: list[LeftOut] = []
-    splits = {subset: list(_read_subset(root / subset, sexes, left_out)) for subset in wanted}
+    splits: dict[str, list[Example]] = {}
+    for subset in wanted:
+        splits[subset] = []
+        for example in _read_subset(root / subset, sexes, left_out):
+            splits[subset].append(example)
+            if done is not None:
+                done(sum(map(len, splits.values())))
     return Prepared(splits, left_out)
 
 

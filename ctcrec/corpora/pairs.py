@@ -62,13 +62,16 @@ class _Unusable(Exception):
     """Why an example is left out."""
 
 
-def prepare(source: Path, split: Split, kind: Kind | None = None) -> Prepared:
+def prepare(
+    source: Path, split: Split, kind: Kind | None = None, done: Callable[[int], None] | None = None
+) -> Prepared:
     """Examples of all pairs below `source`, in the order of their ids.
 
     Args:
         source: the folder; hidden files and folders in it are ignored.
         split: see `ctcrec.corpora.splits`.
         kind: "lines" or "utterances"; None = whichever of the two is there.
+        done: called with the number of pairs looked at, for progress.
 
     Media without text and texts without medium, empty texts, unreadable media, second images of a line and examples
     in no split are left out with their reasons. Media are read as far as their headers.
@@ -85,7 +88,9 @@ def prepare(source: Path, split: Split, kind: Kind | None = None) -> Prepared:
     media, texts = _media(files, form, left_out), _texts(files, form)
     if not media:
         raise CorpusError(f"{source}: no {form.medium} files below it ({', '.join(sorted(form.media_endings))})")
-    for identifier in sorted(media.keys() | texts.keys()):
+    for number, identifier in enumerate(sorted(media.keys() | texts.keys()), start=1):
+        if done is not None:
+            done(number)
         try:
             name = split.assign(identifier)
             example = _read_pair(identifier, media.get(identifier), texts.get(identifier), form, split.levels)

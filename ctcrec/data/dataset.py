@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ctcrec.data.preprocessing import Preprocessor
-from ctcrec.errors import MediaError
+from ctcrec.errors import CtcrecError, MediaError
 from ctcrec.records import Batch, Example
 
 __all__ = ["BatchDataset", "collate", "example_generator", "iterate_batches", "load_features"]
@@ -96,11 +97,40 @@ class BatchDataset(Dataset[Batch]):
 
 
 def iterate_batches(dataset: BatchDataset, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
-    """The batches in order, prepared ahead by `workers` processes (0: in this one, when asked for)."""
+    """The batches in order, prepared ahead by `workers` processes (0: in this one, when asked for).
+
+    Raises:
+        MediaError: an example's medium cannot be used; names both.
+    """
     # A generator of its own: otherwise DataLoader draws from torch's, and going on within an epoch shifts dropout.
-    options: dict[str, Any] = {"generator": torch.Generator(), **({"prefetch_factor": 4} if workers else {})}
-    loader = DataLoader(dataset, batch_size=None, num_workers=workers, pin_memory=pin_memory, **options)
-    return iter(loader)
+    options: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pin_memory}
+    if workers:
+        options |= {"num_workers": workers, "prefetch_factor": 4, "worker_init_fn": _leave_interrupts_to_the_parent}
+    for item in DataLoader(_Safe(dataset), batch_size=None, **options):
+        if isinstance(item, CtcrecError):
+            raise item
+        yield item
+
+
+class _Safe(Dataset["Batch | CtcrecError"]):
+    """Hands errors over as items: an error raised in a worker process would arrive as the text of a traceback."""
+
+    def __init__(self, dataset: BatchDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Batch | CtcrecError:
+        try:
+            return self.dataset[index]
+        except CtcrecError as error:
+            return error
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the loop decides when its workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _load(preprocessor: Preprocessor, example: Example) -> np.ndarray:

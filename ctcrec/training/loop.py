@@ -19,7 +19,7 @@ from rich.console import Console
 from ctcrec.checkpoint import writing
 from ctcrec.config import Config, dump_config
 from ctcrec.data.dataset import BatchDataset, iterate_batches
-from ctcrec.errors import TrainingError
+from ctcrec.errors import DataError, TrainingError
 from ctcrec.records import Batch
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
@@ -76,6 +76,16 @@ def train(
     try:
         with _stop_signals(run):
             return run.train(stop_after_steps)
+    except DataError:  # from loading a batch, so between two steps: nothing that was learned is lost
+        run.save_state()
+        raise
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):  # torch has no type of its own for this
+            raise
+        raise TrainingError(
+            f"a process that loads data was killed, perhaps for want of memory ({error}). Try fewer training.workers or"
+            f" smaller training.batch_frames; go on from the last saved state with --resume {run.out}"
+        ) from None
     finally:
         run.close()
 

@@ -514,3 +514,21 @@ def test_a_full_disk_while_logging(lines: Path, tmp_path: Path) -> None:
     (out / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: cannot be written: No space left"):
         train_quietly(tiny_config("ocr", lines, training__epochs=1), out)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_medium_stops_training_by_name_and_loses_nothing(tmp_path: Path, workers: int) -> None:
+    """The message is the medium's, whichever process reads it; after mending the file, training goes on."""
+    manifest = write_corpus(tmp_path, "ocr", make_texts(8))
+    config = tiny_config("ocr", manifest, training__workers=workers, training__max_batch_size=2)
+    broken = tmp_path / "train" / "007.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    with pytest.raises(MediaError) as caught:
+        train_quietly(config, tmp_path / "run")
+    assert "train-007" in str(caught.value) and "007.png" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    broken.write_bytes(whole)
+    if (tmp_path / "run/state.safetensors").exists():
+        summary, _ = train_quietly(config, tmp_path / "run", resume=True)
+        assert summary.epochs == 2
