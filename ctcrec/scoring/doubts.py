@@ -16,6 +16,7 @@ __all__ = ["id_warnings", "markup_warnings", "normalization_warnings"]
 
 _SAMPLE = 2000  # examples looked at, spread evenly
 _GAP = 0.25  # of the texts: how much more often a fold changes one side than the other
+_FEWEST = 5  # word errors that the fold must remove, so that one odd text is no reason to warn
 _GAIN = 0.05  # of the word errors that the fold removes; less than that does not distort a score
 
 
@@ -51,7 +52,7 @@ def normalization_warnings(references: Sequence[str], hypotheses: Sequence[str])
         if abs(left - right) < _GAP:
             continue
         remaining = sum(word_counts(fold(r), fold(h)).errors for r, h in pairs)
-        if errors - remaining >= _GAIN * errors:
+        if errors - remaining >= max(_GAIN * errors, _FEWEST):
             warnings.append(
                 f"references and hypotheses look normalized differently ({name}): folding it changes {left:.0%} of the "
                 f"references and {right:.0%} of the hypotheses, and removes {1 - remaining / errors:.0%} of the word "

@@ -93,8 +93,7 @@ def segment_errors(
 def mapsswe(texts: Iterable[tuple[str, str, str]], alignment: Alignment = "minimum") -> Mapsswe:
     """The matched pairs test over (reference, first hypothesis, second hypothesis), normalized texts.
 
-    Two systems without any difference get Z = 0 and p = 1. (sc_stats forgets insertions at the end of the second
-    system's texts; they count here.)
+    Two systems without any difference get Z = 0 and p = 1.
     """
     segments: list[tuple[int, int]] = []
     for reference, first, second in texts:
