@@ -160,7 +160,8 @@ def _group_section(name: str, scores: Sequence[GroupScore]) -> str:
         for score in scores
     ]
     columns = [name, "examples", "correct", "WER", "CER", "words", "sub", "del", "ins"]
-    return f"<h2>By {escape(name)}</h2>{_table(columns, rows)}"
+    style = "scroll" if len(rows) <= 25 else "tall"
+    return f"<h2>By {escape(name)}</h2>{_table(columns, rows, style=style)}"
 
 
 def _chart_section(report: Report) -> str:

@@ -21,6 +21,7 @@ code { font-size: .85rem; color: var(--dim); overflow-wrap: anywhere; }
 .card b { display: block; font-size: 1.7rem; font-weight: 600; line-height: 1.25; }
 .card span { color: var(--dim); font-size: .85rem; display: block; }
 .scroll { overflow-x: auto; } .short { max-height: 19rem; overflow-y: auto; }
+.tall { max-height: 40rem; overflow: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th { font-weight: 600; } th:first-child, td:first-child, .text { text-align: left; }

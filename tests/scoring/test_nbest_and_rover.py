@@ -15,6 +15,7 @@ def voted(*texts: str) -> str:
 
 
 @given(words, st.lists(words, min_size=1, max_size=5))
+@settings(deadline=None)
 def test_oracle_is_the_best_candidate(reference: list[str], candidates: list[list[str]]) -> None:
     text, texts = " ".join(reference), [" ".join(candidate) for candidate in candidates]
     best = oracle_counts(text, texts)

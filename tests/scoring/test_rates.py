@@ -28,6 +28,7 @@ def as_tuple(value: ErrorCounts) -> tuple[int, int, int, int]:
 
 
 @given(words, words)
+@settings(deadline=None)
 def test_word_counts_agree_with_jiwer_and_editdistance(reference: list[str], hypothesis: list[str]) -> None:
     ours = word_counts(" ".join(reference), " ".join(hypothesis))
     theirs = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
@@ -37,6 +38,7 @@ def test_word_counts_agree_with_jiwer_and_editdistance(reference: list[str], hyp
 
 
 @given(texts, texts)
+@settings(deadline=None)
 def test_character_counts_agree_with_jiwer_and_editdistance(reference: str, hypothesis: str) -> None:
     ours = character_counts(reference, hypothesis)
     theirs = jiwer.process_characters(reference, hypothesis)

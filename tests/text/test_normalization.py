@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctcrec.errors import TextError
@@ -38,6 +38,7 @@ def test_values(convention: str | list[str], text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 @given(text=st.text())
+@settings(deadline=None)
 def test_named_conventions_are_idempotent(name: str, text: str) -> None:
     normalizer = Normalizer.named(name)
     once = normalizer.normalize(text)
@@ -45,11 +46,13 @@ def test_named_conventions_are_idempotent(name: str, text: str) -> None:
 
 
 @given(text=st.text())
+@settings(deadline=None)
 def test_default_is_nfc(text: str) -> None:
     assert Normalizer().normalize(text) == unicodedata.normalize("NFC", text)
 
 
 @given(text=st.text())
+@settings(deadline=None)
 def test_librispeech_leaves_only_its_alphabet(text: str) -> None:
     result = Normalizer.named("librispeech").normalize(text)
     assert set(result) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")

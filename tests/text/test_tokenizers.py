@@ -92,6 +92,7 @@ def test_sentencepiece_training_is_deterministic(kind: str) -> None:
 
 
 @given(st.lists(st.text(max_size=20), min_size=1).filter(any), st.randoms())
+@settings(deadline=None)
 def test_character_tokenizer_does_not_depend_on_order(texts: list[str], random: object) -> None:
     tokenizer = CharTokenizer.train(texts)
     assert tokenizer.tokens[1:] == sorted(set("".join(texts)))
