@@ -52,25 +52,25 @@ _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_mo
 class Rows(NamedTuple):
     """Where the scores of one example stand: the row of frame t starts at `base + t * stride`."""
 
-    views: tuple  # type: ignore[type-arg]
+    views: tuple[np.ndarray, ...]
     base: int
     stride: int
     frames: int
     classes: int
     normalize: bool
-    normalizers: np.ndarray  # type: ignore[type-arg]
+    normalizers: np.ndarray
 
 
 class Symbols(NamedTuple):
     """The target of one example: its distinct symbols, the blank first, and what the recursions need of it."""
 
-    classes: np.ndarray  # type: ignore[type-arg]  # (U,)
-    bias: np.ndarray  # type: ignore[type-arg]  # (U,) added to the scores
+    classes: np.ndarray  # (U,)
+    bias: np.ndarray  # (U,) added to the scores
     wild: int  # number of the wildcard, or -1
     wild_score: float
-    label: np.ndarray  # type: ignore[type-arg]  # (L,) numbers of the labels
-    first: np.ndarray  # type: ignore[type-arg]  # (L,) the earliest frame of each label
-    skip: np.ndarray  # type: ignore[type-arg]  # (L,) 1.0 where the blank before it may be left out
+    label: np.ndarray  # (L,) numbers of the labels
+    first: np.ndarray  # (L,) the earliest frame of each label
+    skip: np.ndarray  # (L,) 1.0 where the blank before it may be left out
     slack: int  # frames more than the target needs; negative if it doesn't fit
 
 
@@ -349,6 +349,8 @@ def _gradient_log_space(rows, symbols, gradient, factor, buffers):
                 u = symbols.label[s // 2] if s % 2 == 1 else np.uint64(0)
                 occupancy[k, u] += math.exp(alphas[k + 1, s] + beta[s] - total)
                 ahead[s] = beta[s] + emission[k, u]
+            # They add up to one but for the rounding of large logarithms, which this takes out.
+            occupancy[k, :] /= occupancy[k].sum()
         write_gradient(
             rows.views, gradient, rows.base, rows.stride, t0, count, rows.classes, symbols.classes, symbols.wild,
             occupancy, rows.normalizers, rows.normalize, factor, buffers,

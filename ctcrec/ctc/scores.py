@@ -11,7 +11,7 @@ the kernels are compiled once for all types, and only the loops here for each. T
 """
 
 # Compiled functions take arrays and numbers whose types Numba infers.
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 

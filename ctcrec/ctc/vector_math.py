@@ -8,7 +8,7 @@ uint16 stands for bfloat16 and int16 for float16. `widen` and `narrow` convert.
 """
 
 # The bodies given to @overload are typed by Numba, not by mypy.
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 

@@ -102,11 +102,11 @@ def test_wildcard_takes_the_doubtful_stretch() -> None:
     log_probs = torch.full((1, 9, 5), -5.0)
     for t, label in enumerate([1, 1, 0, 3, 4, 3, 0, 2, 2]):
         log_probs[0, t, label] = -0.01
-    paths, scores = forced_align(log_probs, torch.tensor([[1, -1, 2]]), wildcard=-1)
+    paths, scores = forced_align(log_probs, torch.tensor([[1, -1, 2]]), wildcard=-1, wildcard_score=-1.0)
     assert paths[0].tolist()[:2] == [1, 1]
     assert paths[0].tolist()[3:6] == [-1, -1, -1]
     assert paths[0].tolist()[7:] == [2, 2]
-    assert not scores[0, 3:6].any()
+    assert scores[0, 3:6].tolist() == [-1.0] * 3
 
 
 def test_dtypes_and_lengths_as_in_torchaudio() -> None:

@@ -38,7 +38,8 @@ def random(frames: int, count: int, classes: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("scale", [1.0, 10.0, 100.0, 1000.0, 1e5])
 def test_from_flat_to_saturated_outputs(scale: float) -> None:
     targets = torch.randint(1, 12, (3, 40), generator=torch.Generator().manual_seed(1))
-    compare(scale * random(150, 3, 12), targets)
+    # Rounding alone moves scores of a million by 1e-10.
+    compare(scale * random(150, 3, 12), targets, max(1e-9, 1e-12 * scale))
 
 
 def test_confidently_wrong_outputs() -> None:
@@ -106,12 +107,12 @@ def test_twenty_thousand_frames(confidence: float) -> None:
     # Occupancies and probabilities both sum to one at each frame.
     assert float(gradient.sum(dim=2).abs().max()) < 1e-5
     if confidence:
-        assert float(loss) < 1e-3
+        assert float(loss.detach()) < 1e-3
     else:
         # Each of the 4^T paths is equally likely: paths that spell the target over all paths. Among T frames, L labels
         # that all differ from their neighbours take up runs; blanks before, between and behind are optional.
         paths = _count_paths(frames, labels)
-        assert float(loss) == pytest.approx(frames * math.log(4.0) - paths, rel=1e-6)
+        assert float(loss.detach()) == pytest.approx(frames * math.log(4.0) - paths, rel=1e-6)
 
 
 def _count_paths(frames: int, labels: int) -> float:
@@ -119,7 +120,7 @@ def _count_paths(frames: int, labels: int) -> float:
     return math.lgamma(frames + labels + 1) - math.lgamma(2 * labels + 1) - math.lgamma(frames - labels + 1)
 
 
-def test_log_space_takes_over_and_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_space_takes_over_and_agrees() -> None:
     # One frame rules a needed label out all but entirely: beyond the range of the scaled recursion, not of log space.
     logits = random(60, 2, 5)
     logits[30, :, 1] = -2000.0
