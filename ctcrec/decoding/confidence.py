@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ctcrec.lm.compiled import inner, kernel
+from ctcrec.lm.compiled import allocating, kernel
 
 __all__ = ["NEGLIGIBLE", "agreement", "beam_posteriors"]
 
@@ -93,7 +93,7 @@ def agreement(
     return np.minimum(token_mass, 1.0), np.minimum(word_mass, 1.0), min(text_mass, 1.0)
 
 
-@inner
+@allocating
 def _align(one: Int32s, other: Int32s) -> npt.NDArray[np.int64]:
     """Position in `other` of each token of `one` in a Levenshtein alignment; -1 where they differ."""
     partner = np.full(len(one), -1, np.int64)
@@ -114,7 +114,7 @@ def _align(one: Int32s, other: Int32s) -> npt.NDArray[np.int64]:
     return partner
 
 
-@inner
+@allocating
 def _align_within(
     one: Int32s, other: Int32s, head: int, rows: int, columns: int, band: int, partner: npt.NDArray[np.int64]
 ) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctcrec.lm.automaton import NGramTables, ngram_step
-from ctcrec.lm.compiled import inner, wide
+from ctcrec.lm.compiled import inlined, inner, wide
 from ctcrec.lm.hotwords import HotwordTables
 from ctcrec.lm.lexicon import LexiconTrie, trie_child
 
@@ -105,7 +105,7 @@ def new_lm_cache(places: int = 4096) -> LmCache:
     )
 
 
-@inner
+@inlined
 def _ask(lm: NGramTables, cache: LmCache, state: int, word: int) -> tuple[float, int]:
     """`ngram_step`, through the cache."""
     place = (state * 31 + word * 0x9E3779B1) & (len(cache.state) - 1)
@@ -118,7 +118,7 @@ def _ask(lm: NGramTables, cache: LmCache, state: int, word: int) -> tuple[float,
     return cache.log10_prob[place], wide(cache.next_state[place])
 
 
-@inner
+@inlined
 def _end_word(fusion: Fusion, cache: LmCache, lm: int, lexicon: int, hotword: int) -> tuple[bool, float, int, int]:
     """A word ends: (allowed, gain, language model state, hotword state)."""
     gain = fusion.word_score
@@ -138,7 +138,7 @@ def _end_word(fusion: Fusion, cache: LmCache, lm: int, lexicon: int, hotword: in
     return True, gain, lm, hotword
 
 
-@inner
+@inlined
 def extend(
     fusion: Fusion, cache: LmCache, state: npt.NDArray[np.int32], token: int
 ) -> tuple[bool, float, float, int, int, int, int, int]:

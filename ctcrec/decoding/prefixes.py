@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ctcrec.lm.compiled import inner, kernel
+from ctcrec.lm.compiled import inlined, inner, lean_kernel
 
 __all__ = ["Prefixes", "child", "compact", "enlarged", "new_prefixes"]
 
@@ -25,6 +25,7 @@ class Prefixes(NamedTuple):
     token: (P,) the last token; -1 for the empty prefix.
     slot: (P,) where in the beam the prefix stands now, -1 if it does not.
     table: (H,) open-addressing hash table from (parent, token) to prefix; -1 is free. H is a power of two, H >= 2 P.
+    number: (P,) scratch of `compact`.
     size: (1,) how many prefixes there are.
     """
 
@@ -32,6 +33,7 @@ class Prefixes(NamedTuple):
     token: Int32s
     slot: Int32s
     table: Int32s
+    number: Int32s
     size: Int64s
 
 
@@ -43,6 +45,7 @@ def new_prefixes(capacity: int) -> Prefixes:
         token=np.full(capacity, -1, np.int32),
         slot=np.full(capacity, -1, np.int32),
         table=np.full(entries, -1, np.int32),
+        number=np.zeros(capacity, np.int32),
         size=np.ones(1, np.int64),
     )
     prefixes.slot[0] = 0
@@ -61,13 +64,13 @@ def enlarged(prefixes: Prefixes) -> Prefixes:
     return larger
 
 
-@inner
+@inlined
 def _place(parent: int, token: int, entries: int) -> np.int64:
     mixed = (np.uint64(parent) * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(token) * np.uint64(0xC2B2AE3D27D4EB4F))
     return np.int64((mixed ^ (mixed >> np.uint64(29))) & np.uint64(entries - 1))
 
 
-@inner
+@inlined
 def child(prefixes: Prefixes, parent: int, token: int) -> int:
     """The prefix `parent` + `token`, made if it is new."""
     place = _place(parent, token, len(prefixes.table))
@@ -87,9 +90,10 @@ def child(prefixes: Prefixes, parent: int, token: int) -> int:
     return prefix
 
 
-@kernel
+@lean_kernel
 def _fill_table(prefixes: Prefixes) -> None:
-    prefixes.table[:] = -1
+    for place in range(len(prefixes.table)):
+        prefixes.table[place] = -1
     for prefix in range(1, prefixes.size[0]):
         place = _place(prefixes.parent[prefix], prefixes.token[prefix], len(prefixes.table))
         while prefixes.table[place] >= 0:
@@ -101,9 +105,12 @@ def _fill_table(prefixes: Prefixes) -> None:
 def compact(prefixes: Prefixes, in_beam: Int32s) -> None:
     """Keep the prefixes `in_beam` and their ancestors only; `in_beam` is renumbered in place."""
     size = prefixes.size[0]
-    number = np.full(size, -1, np.int32)
+    number = prefixes.number
+    for prefix in range(size):
+        number[prefix] = -1
     number[0] = 0
-    for prefix in in_beam:
+    for place in range(len(in_beam)):
+        prefix = in_beam[place]
         while number[prefix] < 0:
             number[prefix] = 0
             prefix = prefixes.parent[prefix]

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from ctcrec.decoding.fusion import Fusion, LmCache, extend, finish, new_lm_cache
 from ctcrec.decoding.prefixes import Prefixes, child, compact
-from ctcrec.lm.compiled import inner, kernel
+from ctcrec.lm.compiled import inlined, inner, kernel, lean_kernel
 
 __all__ = ["Beam", "Settings", "Workspace", "advance", "collect", "new_beam", "new_workspace"]
 
@@ -145,7 +145,7 @@ def new_workspace(beam_size: int, tokens: int) -> Workspace:
     )
 
 
-@kernel
+@lean_kernel
 def advance(
     log_probs: npt.NDArray[np.float32],
     start: int,
@@ -191,7 +191,7 @@ def _stay_blank(log_blank: float, beam: Beam) -> None:
         beam.emit[k] = 0.0
 
 
-@inner
+@inlined
 def _probability(log_prob: float) -> float:
     return math.exp(max(log_prob, _SMALLEST)) if log_prob > -math.inf else 0.0
 
@@ -300,7 +300,7 @@ def _sort_tokens(
     return count
 
 
-@inner
+@inlined
 def _headroom(fusion: Fusion, beam: Beam, k: int, breaks: bool) -> float:
     """The most that fused + potential of slot k can grow with one token that has a word boundary, or has none."""
     if not fusion.active:
@@ -404,7 +404,7 @@ def _extend_fused(
     return candidates
 
 
-@inner
+@inlined
 def _mark_children(beam: Beam, work: Workspace, k: int) -> bool:
     """Mark the tokens that lead from slot k to another slot: those extensions are already in the beam."""
     kid = work.first_child[k]
@@ -416,7 +416,7 @@ def _mark_children(beam: Beam, work: Workspace, k: int) -> bool:
     return True
 
 
-@inner
+@inlined
 def _unmark_children(beam: Beam, work: Workspace, k: int) -> None:
     kid = work.first_child[k]
     while kid >= 0:
@@ -509,7 +509,7 @@ def _copy(source: Beam, target: Beam) -> None:
     target.size[0] = source.size[0]
 
 
-@inner
+@inlined
 def _copy_slot(source: Beam, k: int, target: Beam, place: int) -> None:
     target.prefix[place] = source.prefix[k]
     target.last[place] = source.last[k]

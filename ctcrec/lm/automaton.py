@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ctcrec.lm.compiled import inner, kernel, wide
+from ctcrec.lm.compiled import inlined, kernel, wide
 
 __all__ = ["NGramTables", "empty_tables", "ngram_step", "score_sequence"]
 
@@ -52,7 +52,7 @@ def empty_tables() -> NGramTables:
     )
 
 
-@inner
+@inlined
 def ngram_step(lm: NGramTables, state: int, word: int) -> tuple[float, int, int]:
     """log10 p(word | state), the state after it, and the number of times that the model backed off."""
     total = 0.0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctcrec.errors import DataError
-from ctcrec.lm.compiled import inner, kernel
+from ctcrec.lm.compiled import inlined, kernel
 
 __all__ = ["LexiconTrie", "build_trie", "empty_trie", "read_words", "trie_child"]
 
@@ -138,7 +138,7 @@ def _build(
     return symbol[:nodes].copy(), first_child[: nodes + 1].copy(), word[:nodes].copy(), best[:nodes].copy()
 
 
-@inner
+@inlined
 def trie_child(trie: LexiconTrie, node: int, symbol: int) -> int:
     """The child of `node` by `symbol`, -1 if there is none."""
     low = trie.first_child[node]
