@@ -10,6 +10,8 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
+    from command import Command
+
     from ctcrec.config import Config
     from ctcrec.training import Summary
 
@@ -49,3 +51,11 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Traine
 def trained(request: pytest.FixtureRequest, trained_models: dict[str, Trained]) -> Trained:
     """Each of `trained_models` in turn."""
     return trained_models[request.param]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `ctcrec` commands."""
+    from command import Command
+
+    return Command(monkeypatch, capsys)
