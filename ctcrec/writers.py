@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from ctcrec.errors import DataError
 from ctcrec.records import Hypothesis
 
 __all__ = ["hypothesis_record", "to_json", "write_atomically"]
@@ -43,8 +45,17 @@ def to_json(source: str, hypothesis: Hypothesis, unit: str) -> str:
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text file so that it is there whole or not at all.
+
+    Raises:
+        DataError: the disk is full or the file cannot be written.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None

@@ -52,7 +52,10 @@ def transcribe(
 
     recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))
     unit = recognizer.checkpoint.preprocessor.unit
-    targets = _targets(media, recognizer.modality)
+    suffix = ".txt" if form is OutputFormat.TEXT else ".json"
+    targets = [(name, target.with_suffix(suffix)) for name, target in _targets(media, recognizer.modality)]
+    if out is not None:
+        _check_distinct(targets)
     failed = False
     for (name, target), (hypothesis, error) in zip(targets, _results(recognizer, targets), strict=True):
         if hypothesis is None:
@@ -61,7 +64,7 @@ def transcribe(
             continue
         content = hypothesis.text if form is OutputFormat.TEXT else to_json(name, hypothesis, unit)
         if out is not None:
-            write_atomically(out / target.with_suffix(".txt" if form is OutputFormat.TEXT else ".json"), content + "\n")
+            write_atomically(out / target, content + "\n")
         else:
             print(content if form is OutputFormat.JSON or len(targets) == 1 else f"{name}\t{content}", flush=True)
     if failed:
@@ -69,7 +72,7 @@ def transcribe(
 
 
 def _targets(media: Sequence[str], modality: str) -> list[tuple[str, Path]]:
-    """Each file to read ("-" for standard input), and its path below --out.
+    """Each file to read ("-" for standard input), and its path below --out, still with the medium's ending.
 
     Of a folder, files that are neither audio nor images are passed over.
     """
@@ -90,6 +93,20 @@ def _targets(media: Sequence[str], modality: str) -> list[tuple[str, Path]]:
         else:
             targets.append((item, Path(path.name)))
     return targets
+
+
+def _check_distinct(targets: Sequence[tuple[str, Path]]) -> None:
+    """Raise InputError where two transcripts would be written into one file."""
+    from ctcrec.errors import InputError
+
+    seen: dict[Path, str] = {}
+    for name, target in targets:
+        if target in seen:
+            raise InputError(
+                f"the transcripts of {seen[target]} and {name} would both be {target} in --out; rename one, or"
+                " transcribe them into different folders"
+            )
+        seen[target] = name
 
 
 def _results(
