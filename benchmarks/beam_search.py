@@ -130,9 +130,10 @@ def fast_ctc_decode(tokens: list[str], beam: int) -> Decode:
         "".join(tokens) if all(len(t) == 1 for t in tokens) else "".join(map(chr, range(0x4E00, 0x4E00 + len(tokens))))
     )
     place = {letter: index for index, letter in enumerate(alphabet)}
+    cut = 0.0 if len(tokens) < 100 else 1e-3  # with 0 it takes tens of gigabytes for a large alphabet
 
     def decode(emissions: np.ndarray) -> tuple[str, list[int] | None]:
-        text, _ = beam_search(np.exp(emissions), alphabet, beam_size=beam, beam_cut_threshold=0.0 if len(tokens) < 100 else 1e-3)
+        text, _ = beam_search(np.exp(emissions), alphabet, beam_size=beam, beam_cut_threshold=cut)
         return text, [place[letter] for letter in text]
 
     return decode

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 
 from ctcrec.decoding.assembly import LN10, Alphabet, FusionOptions, build_fusion, hotword_tables, reweighted
+from ctcrec.decoding.beam import Settings, new_beam, new_workspace
 from ctcrec.decoding.emissions import Emissions, as_emissions, check_emissions
 from ctcrec.decoding.joining import token_surface
 from ctcrec.decoding.nbest import FinalBeam, best_hypotheses
 from ctcrec.decoding.prefixes import enlarged, new_prefixes
-from ctcrec.decoding.search import Settings, advance, collect, new_beam, new_workspace
+from ctcrec.decoding.search import advance, collect
 from ctcrec.errors import ConfigError, InputError
 from ctcrec.lm.ngram import NGramLM
 from ctcrec.records import Hypothesis

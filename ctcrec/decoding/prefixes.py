@@ -6,7 +6,7 @@ A prefix is its parent prefix and one more token; prefix 0 is the empty one. Par
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,13 +65,13 @@ def enlarged(prefixes: Prefixes) -> Prefixes:
 
 
 @inlined
-def _place(parent: int, token: int, entries: int) -> np.int64:
+def _place(parent: int, token: int, entries: int) -> Any:
     mixed = (np.uint64(parent) * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(token) * np.uint64(0xC2B2AE3D27D4EB4F))
     return np.int64((mixed ^ (mixed >> np.uint64(29))) & np.uint64(entries - 1))
 
 
 @inlined
-def child(prefixes: Prefixes, parent: int, token: int) -> int:
+def child(prefixes: Prefixes, parent: int, token: int) -> int | np.int32:
     """The prefix `parent` + `token`, made if it is new."""
     place = _place(parent, token, len(prefixes.table))
     while True:

@@ -24,125 +24,22 @@ nothing underflows and a frame costs one logarithm a prefix instead of one a can
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ctcrec.decoding.fusion import Fusion, LmCache, extend, finish, new_lm_cache
+from ctcrec.decoding.beam import Beam, Settings, Workspace, copy_beam, copy_slot
+from ctcrec.decoding.fusion import Fusion, LmCache, extend, finish
 from ctcrec.decoding.prefixes import Prefixes, child, compact
+from ctcrec.decoding.selection import kth_largest, sort_descending
 from ctcrec.lm.compiled import inlined, inner, kernel, lean_kernel
 
-__all__ = ["Beam", "Settings", "Workspace", "advance", "collect", "new_beam", "new_workspace"]
+__all__ = ["advance", "collect"]
 
 Floats = npt.NDArray[np.float64]
 Int32s = npt.NDArray[np.int32]
 
 _SMALLEST = -700.0  # ln: probabilities under e^-700 count as e^-700, so that exp never underflows to an impossible 0
-
-
-class Settings(NamedTuple):
-    """What prunes. `beam_token` is the number of tokens looked at in a frame; see `BeamDecoder` for the others."""
-
-    blank: int
-    beam_size: int
-    beam_token: int
-    beam_threshold: float
-    blank_skip: float
-
-
-class Beam(NamedTuple):
-    """The prefixes in the beam, one a slot.
-
-    Attributes:
-        prefix: (B,) index into Prefixes.
-        last: (B,) its last token, -1 for the empty prefix.
-        score: (B,) ln(P_b + P_n).
-        blank: (B,) P_b / (P_b + P_n).
-        emit: (B,) P_n / (P_b + P_n).
-        fused: (B,) what language model, words and hotwords have added.
-        potential: (B,) what they are expected to add.
-        state: (B, 5) where language model, lexicon, hotwords, mask and text stand.
-        size: (1,) slots in use.
-    """
-
-    prefix: Int32s
-    last: Int32s
-    score: Floats
-    blank: Floats
-    emit: Floats
-    fused: Floats
-    potential: Floats
-    state: Int32s
-    size: npt.NDArray[np.int64]
-
-
-class Workspace(NamedTuple):
-    """Scratch of one search, so that a frame allocates nothing.
-
-    Attributes:
-        token, token_score: (C,) the frame's tokens that are looked at, best first.
-        mark: (C,) stamps of the tokens that lead from a prefix to another one in the beam.
-        order, order_key: (B,) slots by rank, best first, so that the B-th best candidate is soon a good one.
-        first_child, next_child: (B,) which slots are children of a slot, as linked lists.
-        rank, slot, extension: (M,) candidates: rank, slot they come from, token that extends it (-1: the prefix stays).
-        values: (M + C,) for selection.
-        stay_score, stay_blank, stay_emit: (B,) step 1's results.
-        lm_cache: the language model's last answers.
-    """
-
-    token: Int32s
-    token_score: Floats
-    mark: npt.NDArray[np.int64]
-    order: Int32s
-    order_key: Floats
-    first_child: Int32s
-    next_child: Int32s
-    rank: Floats
-    slot: Int32s
-    extension: Int32s
-    values: Floats
-    stay_score: Floats
-    stay_blank: Floats
-    stay_emit: Floats
-    lm_cache: LmCache
-
-
-def new_beam(size: int) -> Beam:
-    """A beam with room for `size` prefixes."""
-    return Beam(
-        prefix=np.zeros(size, np.int32),
-        last=np.full(size, -1, np.int32),
-        score=np.zeros(size),
-        blank=np.ones(size),
-        emit=np.zeros(size),
-        fused=np.zeros(size),
-        potential=np.zeros(size),
-        state=np.zeros((size, 5), np.int32),
-        size=np.ones(1, np.int64),
-    )
-
-
-def new_workspace(beam_size: int, tokens: int) -> Workspace:
-    """Scratch for a beam of `beam_size` and an alphabet of `tokens`."""
-    room = 3 * beam_size + 16
-    return Workspace(
-        token=np.zeros(tokens, np.int32),
-        token_score=np.zeros(tokens),
-        mark=np.full(tokens, -1, np.int64),
-        order=np.zeros(beam_size, np.int32),
-        order_key=np.zeros(beam_size),
-        first_child=np.zeros(beam_size, np.int32),
-        next_child=np.zeros(beam_size, np.int32),
-        rank=np.zeros(room),
-        slot=np.zeros(room, np.int32),
-        extension=np.zeros(room, np.int32),
-        values=np.zeros(room + tokens),
-        stay_score=np.zeros(beam_size),
-        stay_blank=np.zeros(beam_size),
-        stay_emit=np.zeros(beam_size),
-        lm_cache=new_lm_cache(),
-    )
 
 
 @lean_kernel
@@ -178,7 +75,7 @@ def advance(
         else:
             candidates = _extend(tokens, settings, beam, work, candidates, best, floor)
         _select(log_probs[t], candidates, settings, fusion, prefixes, beam, spare, work)
-        _copy(spare, beam)
+        copy_beam(spare, beam)
     return frames
 
 
@@ -207,31 +104,29 @@ def _stay(frame: npt.NDArray[np.float32], settings: Settings, prefixes: Prefixes
     for k in range(size):
         last = beam.last[k]
         scale = beam.score[k]
+        blank = p_blank
         emit = 0.0
+        p_last = 0.0
+        x = -1
         if last >= 0:
             p_last = _probability(frame[last])
             emit = p_last * beam.emit[k]
             x = prefixes.slot[prefixes.parent[beam.prefix[k]]]
-            if x >= 0:
-                work.next_child[k] = work.first_child[x]
-                work.first_child[x] = k
-                from_parent = p_last if beam.last[x] != last else p_last * beam.blank[x]
-                ahead = beam.score[x] - scale
-                if ahead > 600.0:  # the parent outweighs this prefix beyond double precision: use its scale
-                    scale = beam.score[x]
-                    emit = emit * math.exp(-ahead) + from_parent
-                    p_blank_here = p_blank * math.exp(-ahead)
-                else:
-                    emit += from_parent * math.exp(ahead)
-                    p_blank_here = p_blank
+        if x >= 0:
+            work.next_child[k] = work.first_child[x]
+            work.first_child[x] = k
+            from_parent = p_last if beam.last[x] != last else p_last * beam.blank[x]
+            ahead = beam.score[x] - scale
+            if ahead > 600.0:  # the parent outweighs this prefix beyond double precision: use its scale
+                scale = beam.score[x]
+                emit = emit * math.exp(-ahead) + from_parent
+                blank *= math.exp(-ahead)
             else:
-                p_blank_here = p_blank
-        else:
-            p_blank_here = p_blank
-        total = emit + p_blank_here
+                emit += from_parent * math.exp(ahead)
+        total = emit + blank
         if total > 0.0:
             work.stay_score[k] = scale + math.log(total)
-            work.stay_blank[k] = p_blank_here / total
+            work.stay_blank[k] = blank / total
             work.stay_emit[k] = emit / total
         else:
             work.stay_score[k] = -math.inf
@@ -268,7 +163,7 @@ def _sort_tokens(
         work.order[k] = k
         work.order_key[k] = beam.score[k] + beam.fused[k] + beam.potential[k]
         highest = max(highest, work.order_key[k] + _headroom(fusion, beam, k, True))
-    _sort_descending(work.order_key, work.order, beam.size[0])
+    sort_descending(work.order_key, work.order, beam.size[0])
     cutoff = floor - highest
     count = 0
     for c in range(len(frame)):
@@ -280,7 +175,7 @@ def _sort_tokens(
     if not fusion.active:  # beyond B + 1 tokens, B better extensions of the same prefix are certain
         most = min(most, settings.beam_size + 1)
     if count > most:
-        least = _kth_largest(work.token_score, count, most, work.values)
+        least = kth_largest(work.token_score, count, most, work.values)
         kept = 0
         ties = most
         for j in range(count):
@@ -296,7 +191,7 @@ def _sort_tokens(
             work.token_score[kept] = value
             kept += 1
         count = kept
-    _sort_descending(work.token_score, work.token, count)
+    sort_descending(work.token_score, work.token, count)
     return count
 
 
@@ -429,7 +324,7 @@ def _keep_best(candidates: int, most: int, floor: float, work: Workspace) -> tup
     """Keep the `most` best candidates, in order; returns their number and the rank that others must reach."""
     if candidates <= most:
         return candidates, floor
-    least = _kth_largest(work.rank, candidates, most, work.values)
+    least = kth_largest(work.rank, candidates, most, work.values)
     ties = most
     for m in range(candidates):
         if work.rank[m] > least:
@@ -475,7 +370,7 @@ def _select(
         k = work.slot[m]
         token = work.extension[m]
         if token < 0:
-            _copy_slot(beam, k, following, size)
+            copy_slot(beam, k, following, size)
             following.score[size] = work.stay_score[k]
             following.blank[size] = work.stay_blank[k]
             following.emit[size] = work.stay_emit[k]
@@ -497,76 +392,6 @@ def _select(
         prefixes.slot[following.prefix[size]] = size
         size += 1
     following.size[0] = size
-
-
-@inner
-def _copy(source: Beam, target: Beam) -> None:
-    for k in range(source.size[0]):  # element by element: numba compiles slice assignment in seconds
-        _copy_slot(source, k, target, k)
-        target.score[k] = source.score[k]
-        target.blank[k] = source.blank[k]
-        target.emit[k] = source.emit[k]
-    target.size[0] = source.size[0]
-
-
-@inlined
-def _copy_slot(source: Beam, k: int, target: Beam, place: int) -> None:
-    target.prefix[place] = source.prefix[k]
-    target.last[place] = source.last[k]
-    target.fused[place] = source.fused[k]
-    target.potential[place] = source.potential[k]
-    for part in range(5):
-        target.state[place, part] = source.state[k, part]
-
-
-@inner
-def _kth_largest(values: Floats, count: int, k: int, scratch: Floats) -> float:
-    """The k-th largest of the first `count` values (Hoare's selection)."""
-    for i in range(count):
-        scratch[i] = values[i]
-    low = 0
-    high = count - 1
-    goal = k - 1
-    while low < high:
-        pivot = scratch[(low + high) >> 1]
-        i = low
-        j = high
-        while i <= j:
-            while scratch[i] > pivot:
-                i += 1
-            while scratch[j] < pivot:
-                j -= 1
-            if i <= j:
-                scratch[i], scratch[j] = scratch[j], scratch[i]
-                i += 1
-                j -= 1
-        if goal <= j:
-            high = j
-        elif goal >= i:
-            low = i
-        else:
-            break
-    return scratch[goal]
-
-
-@inner
-def _sort_descending(keys: Floats, values: Int32s, count: int) -> None:
-    """Sort by key, largest first, equal keys in their order (Shell's sort is not stable, so ties go by value)."""
-    gap = 1
-    while gap < count // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, count):
-            key = keys[i]
-            value = values[i]
-            j = i
-            while j >= gap and (keys[j - gap] < key or (keys[j - gap] == key and values[j - gap] > value)):
-                keys[j] = keys[j - gap]
-                values[j] = values[j - gap]
-                j -= gap
-            keys[j] = key
-            values[j] = value
-        gap //= 3
 
 
 @kernel
