@@ -22,7 +22,7 @@ from ctcrec.strategies import DECODING_FILE, Decode, build_decode
 
 __all__ = ["Recognizer", "Transcript"]
 
-_WINDOW = 256  # examples whose features are in memory at once
+_WINDOW = 128  # examples whose features are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
