@@ -164,7 +164,8 @@ def compare(
         for decoder, found in results.items()
     }
     for decoder in decoders:
-        worse = sum(ours < theirs - 1e-4 for ours, theirs in zip(scores["ctcrec"], scores[decoder], strict=True))
+        pairs = list(zip(scores["ctcrec"], scores[decoder], strict=True))
+        worse = None if np.isnan(pairs).any() else sum(ours < theirs - 1e-4 for ours, theirs in pairs)
         report(name, decoder, best[decoder], best["ctcrec"], float(np.mean(scores[decoder])), worse,
                [text for text, _ in results[decoder]], texts)  # fmt: skip
 
@@ -175,7 +176,7 @@ def report(
     seconds: float,
     ours: float,
     score: float,
-    worse: int,
+    worse: int | None,
     found: list[str],
     texts: list[str] | None,
 ) -> None:
@@ -186,7 +187,7 @@ def report(
         errors = sum(Levenshtein.distance(a.split(), b.split()) for a, b in zip(found, texts, strict=True))
         rate = f"{100 * errors / sum(len(text.split()) for text in texts):6.2f}"
     print(
-        f"{name:28} {decoder:16} {1e3 * seconds:9.2f} {seconds / ours:7.1f} {score:10.2f} {worse:5d} {rate:>6}",
+        f"{name:28} {decoder:16} {1e3 * seconds:9.2f} {seconds / ours:7.1f} {score:10.2f} {'-' if worse is None else worse:>5} {rate:>6}",
         flush=True,
     )
 
@@ -206,7 +207,7 @@ def pyctcdecode(
         )
         result = json.loads(Path(f"{folder}/out.json").read_text())
     seconds = float(np.mean([one[1] for one in result.values()]))
-    report(name, "pyctcdecode", seconds, ours, np.nan, 0, [one[0] for one in result.values()], texts)
+    report(name, "pyctcdecode", seconds, ours, np.nan, None, [one[0] for one in result.values()], texts)
 
 
 def available(
