@@ -186,10 +186,9 @@ def report(
     if texts is not None:
         errors = sum(Levenshtein.distance(a.split(), b.split()) for a, b in zip(found, texts, strict=True))
         rate = f"{100 * errors / sum(len(text.split()) for text in texts):6.2f}"
-    print(
-        f"{name:28} {decoder:16} {1e3 * seconds:9.2f} {seconds / ours:7.1f} {score:10.2f} {'-' if worse is None else worse:>5} {rate:>6}",
-        flush=True,
-    )
+    count = "-" if worse is None else str(worse)
+    numbers = f"{1e3 * seconds:9.2f} {seconds / ours:7.1f} {score:10.2f} {count:>5} {rate:>6}"
+    print(f"{name:28} {decoder:16} {numbers}", flush=True)
 
 
 def pyctcdecode(
