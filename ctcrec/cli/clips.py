@@ -82,12 +82,12 @@ class CollectionClips:
             return None
 
     def _source(self, identifier: str) -> Path | None:
-        from ctcrec.modalities import MODALITIES, extensions_of
-
         named = self.references[identifier].fields.get("source")
         if named is not None:
             return self.path.parent / named
         if self.path.is_dir():
+            from ctcrec.modalities import MODALITIES, extensions_of
+
             for modality in MODALITIES:
                 for extension in sorted(extensions_of(modality)):
                     candidate = self.path / f"{identifier}{extension}"

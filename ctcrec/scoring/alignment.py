@@ -19,6 +19,8 @@ __all__ = ["ALIGNMENTS", "Alignment", "Chunk", "align", "aligned_pairs", "format
 Alignment = Literal["minimum", "sclite"]
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 
+_MOST_CELLS = 1 << 31  # reference units x hypothesis units: about 46,000 of each; alignment needs up to a byte for each
+
 # One run of equal steps: tag, reference start and end, hypothesis start and end. The tags are those of difflib:
 # "equal", "replace", "delete" (reference units that are not in the hypothesis) and "insert". "replace" pairs its units
 # one to one.
@@ -29,8 +31,12 @@ def align(reference: Sequence[str], hypothesis: Sequence[str], alignment: Alignm
     """The best alignment of two sequences of units (words of a list, or characters of a string).
 
     Raises:
-        InputError: no such rule.
+        InputError: no such rule, or sequences so long that aligning them would take gigabytes.
     """
+    if len(reference) * len(hypothesis) > _MOST_CELLS:
+        raise InputError(
+            f"texts of {len(reference)} and {len(hypothesis)} units are too long to align; cut them into shorter ones"
+        )
     if alignment == "minimum":
         # a list of plain tuples, whatever RapidFuzz's stubs say
         return cast(list[Chunk], Levenshtein.opcodes(reference, hypothesis).as_list())

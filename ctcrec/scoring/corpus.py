@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ctcrec.errors import InputError
 from ctcrec.scoring.alignment import Alignment, align
 from ctcrec.scoring.confusions import Confusions
 from ctcrec.scoring.rates import UNITS, ErrorCounts, Unit, counts_of, has_plain_graphemes, split_units
@@ -64,23 +65,29 @@ def count_corpus(
         ids, references, hypotheses: N each, in the same order.
         alignment: see `ctcrec.scoring.alignment`.
         progress: called with the number of examples done, now and then.
+
+    Raises:
+        InputError: an example is too long to align; the message names it.
     """
     tables: dict[Unit, array[int]] = {unit: array("q") for unit in UNITS}
     confusions: dict[Unit, Confusions] = {"words": Confusions(), "characters": Confusions()}
     for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
-        tables["words"].extend(_count(reference, hypothesis, "words", alignment, confusions["words"]))
-        characters = _count(reference, hypothesis, "characters", alignment, confusions["characters"])
-        tables["characters"].extend(characters)
-        if not (has_plain_graphemes(reference) and has_plain_graphemes(hypothesis)):
-            characters = _count(reference, hypothesis, "graphemes", alignment)
-        tables["graphemes"].extend(characters)
+        try:
+            words = _count(reference, hypothesis, "words", alignment, confusions["words"])
+            characters = graphemes = _count(reference, hypothesis, "characters", alignment, confusions["characters"])
+            if not (has_plain_graphemes(reference) and has_plain_graphemes(hypothesis)):
+                graphemes = _count(reference, hypothesis, "graphemes", alignment)
+        except InputError as error:
+            raise InputError(f"example {ids[index]!r}: {error}") from None
+        for unit, counts in zip(UNITS, (words, characters, graphemes), strict=True):
+            tables[unit].extend(counts)
         confusions["characters"].add_reference(reference.strip())
         if progress is not None and index % 1000 == 999:
             progress(index + 1)
     for gathered in confusions.values():
         gathered.finish()
-    counts = {unit: np.array(table, np.int64).reshape(-1, 4) for unit, table in tables.items()}
-    return CorpusCounts(ids, counts, counts["words"][:, 1:].sum(axis=1) == 0, confusions)
+    arrays = {unit: np.array(table, np.int64).reshape(-1, 4) for unit, table in tables.items()}
+    return CorpusCounts(ids, arrays, arrays["words"][:, 1:].sum(axis=1) == 0, confusions)
 
 
 def _count(

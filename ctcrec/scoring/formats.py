@@ -127,6 +127,8 @@ def _parse_jsonl(lines: NumberedLines, name: str) -> NumberedEntries:
         if line.strip():
             try:
                 row = json.loads(line)
+                if "\\ud" in line.lower():  # an escape may spell half a surrogate pair, which is no character
+                    json.dumps(row, ensure_ascii=False).encode()
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{name}:{number}: is not valid JSON: {error}") from None
             yield number, _entry_of_json(row, f"{name}:{number}")

@@ -103,7 +103,9 @@ def _interval(interval: Interval | None, name: str) -> str:
 def _headline(report: Report) -> str:
     cards = []
     for unit, score in report.units.items():
-        intervals = _interval(score.interval, "(95 %)") + _interval(score.group_interval, "by group")
+        intervals = _interval(score.interval, "(95 %)") + _interval(
+            score.group_interval, f"by {escape(report.group_name)}"
+        )
         counts = score.counts
         parts = (
             f"{counts.substitutions} sub, {counts.deletions} del, {counts.insertions} ins of {counts.reference_length}"

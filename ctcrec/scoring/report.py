@@ -134,6 +134,11 @@ class Report:
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
 
     @property
+    def group_name(self) -> str:
+        """What the intervals by group draw: the first field of `groups`, a speaker or a writer."""
+        return next(iter(self.groups))
+
+    @property
     def wer(self) -> float:
         """Word error rate, as a fraction."""
         return self.units["words"].counts.rate

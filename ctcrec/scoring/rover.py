@@ -6,7 +6,8 @@ says there, a word or nothing. In each column the words are voted on with equati
 
     score(w) = alpha * (systems that say w) / (systems) + (1 - alpha) * (mean confidence of w)
 
-and the best one, which may be nothing, goes into the result. Equal scores are decided for the system named first.
+and the best one, which may be nothing, goes into the result. Of equal scores, a word wins over nothing where most
+systems say some word; otherwise the system named first wins.
 """
 
 from __future__ import annotations
@@ -88,18 +89,14 @@ def _merge(columns: list[Column], words: Sequence[TimedWord], done: int) -> list
 
 def _vote(column: Column, alpha: float, null_confidence: float) -> TimedWord | None:
     """The winner of one column."""
-    best: tuple[float, TimedWord | None] | None = None
-    seen: set[str | None] = set()
-    for candidate in column:
-        key = None if candidate is None else candidate.word
-        if key in seen:
-            continue
-        seen.add(key)
-        votes = [word for word in column if (None if word is None else word.word) == key]
+    speaking = sum(word is not None for word in column)
+
+    def rank(candidate: TimedWord | None) -> tuple[float, bool]:
+        name = None if candidate is None else candidate.word
+        votes = [word for word in column if (None if word is None else word.word) == name]
         confidences = [null_confidence if word is None else word.confidence or 0.0 for word in votes]
         score = alpha * len(votes) / len(column) + (1 - alpha) * sum(confidences) / len(votes)
-        if best is None or score > best[0]:
-            best = score, candidate
-    assert best is not None
-    score, winner = best
-    return None if winner is None else winner._replace(confidence=score)
+        return score, candidate is not None and 2 * speaking > len(column)
+
+    winner = max(column, key=rank)  # the first of equals
+    return None if winner is None else winner._replace(confidence=rank(winner)[0])

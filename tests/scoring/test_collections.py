@@ -154,6 +154,7 @@ def test_lines_and_folders_are_written(tmp_path: Path) -> None:
         ("x.trn", "a (1)\nb (1)\n", r"x\.trn:2: id '1' occurs twice, first in line 1"),
         ("x.tsv", "id\ttext\na\tb\tc\n", r"x\.tsv:2: expected 2 columns"),
         ("x.jsonl", '{"id": "a"\n', r"x\.jsonl:1: is not valid JSON"),
+        ("x.jsonl", '{"id": "a", "text": "\\ud800"}\n', r"x\.jsonl:1: is not valid JSON.*surrogates"),
         ("x.jsonl", "[]\n", r"x\.jsonl:1: expected a JSON object"),
         ("x.jsonl", '{"id": "a", "text": null}\n', r"x\.jsonl:1: the key 'text' must be a string"),
         ("x.jsonl", '{"id": "a", "text": "b", "words": [1]}\n', r"x\.jsonl:1: words .* must be"),

@@ -41,6 +41,9 @@ def test_oracle_curve_by_depth() -> None:
         (["a b", "a x b", "a b"], "a b"),  # two of three say nothing
         (["a", "b", "c"], "a"),  # no majority: the first system
         (["", "a", "a"], "a"),
+        (["x", "x a", "x b"], "x a"),  # most say something, though not the same
+        (["x", "x a"], "x"),
+        (["x a", "x"], "x a"),
         (["a", "", ""], ""),
         (["one system only"], "one system only"),
     ],

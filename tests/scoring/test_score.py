@@ -63,6 +63,11 @@ def test_nothing_in_common_is_an_error() -> None:
         score({"a": "x"}, {"a": "x"}, alignment="best")  # type: ignore[arg-type]
 
 
+def test_texts_too_long_to_align_are_named() -> None:
+    with pytest.raises(InputError, match="'b': texts of 60000 and 60000 units are too long"):
+        score({"a": "x", "b": "x" * 60000}, {"a": "x", "b": "y" * 60000})
+
+
 def test_groups_fields_and_lengths() -> None:
     groups = {"a": "anna", "b": "ben", "c": "anna"}
     report = score(REFERENCES, HYPOTHESES, groups, fields={"room": {"a": "1"}}, samples=0)
