@@ -17,13 +17,12 @@ LAYERS = {
     "records": 1,
     "config": 2,
     **dict.fromkeys(("ctc", "decoding", "lm", "text", "scoring", "losses"), 3),
-    **dict.fromkeys(("models", "data"), 4),
+    **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
     **dict.fromkeys(("speech", "ocr"), 5),
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
     "checkpoint": 7,
     **dict.fromkeys(("training", "recognizer"), 8),
-    "evaluation": 9,
-    "recipe": 9,
+    **dict.fromkeys(("evaluation", "tuning", "recipe"), 9),
     "cli": 10,
 }
 MATHEMATICS = {name for name, layer in LAYERS.items() if layer == 3}
@@ -53,6 +52,7 @@ def layer_faults(part: str, source: str) -> list[str]:
         if names[0] != "ctcrec" or len(names) < 2 or names[1] == part:
             continue
         other = names[1]
+        assert other in LAYERS, f"line {line}: {other} is new: give it a layer"
         allowed = (part, other) in EXCEPTIONS or LAYERS[other] < LAYERS[part]
         if part in MATHEMATICS and other == "config":
             allowed = False  # the mathematics takes plain arguments
