@@ -36,30 +36,30 @@ so that label[i + 1] is label i; `first` (L); `skip` (L) is 1.0 where labels i-1
 """
 
 # Compiled functions take arrays and numbers whose types Numba infers.
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from ctcrec.ctc.vector_math import NO_EXPONENT, exponent_of, power_of_two
+from ctcrec.ctc.vector_math import NO_EXPONENT, exponent_of, fast_exp, from_ordered_bits, ordered_bits, power_of_two
 
 __all__ = [
-    "MAX_DECAY",
     "backward_segment",
     "band",
     "forward_segment",
     "joint_scale",
     "likelihood",
+    "plan_segments",
     "renormalize_backward",
     "renormalize_forward",
 ]
 
-MAX_DECAY = 300  # bits that a mantissa may lose within a segment
+_MAX_DECAY = 300  # bits that a mantissa may lose within a segment
 _MAX_GROWTH = 1000  # bits that a mantissa may gain within a segment: what gets past is infinite
 _MAX_DEFICIT = 100  # bits by which a mantissa may lie below its exponent after renormalizing
-_MAX_LOSS = MAX_DECAY + _MAX_DEFICIT
+_MAX_LOSS = _MAX_DECAY + _MAX_DEFICIT
 _TOLERANCE = 1e-8  # how far a frame's total may be from the likelihood, relatively; rounding leaves 1e-12 or so
 _MAX_SLOPE = 40  # bits by which exponents may fall from a state to the next
 
@@ -70,6 +70,44 @@ _0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 # Sums may be reordered, which lets them vectorize. Always in the same order, so results stay reproducible.
 _jit_sums = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+
+
+@_jit
+def plan_segments(scores, longest, ends):
+    """Turns (T, U) scores of a target's symbols into emissions, in place, and cuts the frames into segments.
+
+    Returns the number of segments, whose ends (exclusive) are in `ends`, and the logarithm of what was divided out;
+    -1 segments, and the scores spoiled, if one frame alone exceeds the mantissas' range.
+    """
+    frames, symbols = scores.shape
+    decay = log_scale = 0.0
+    segments = begin = 0
+    for t in range(frames):
+        # Compared as integers, because such loops vectorize.
+        most = least = ordered_bits(scores[t, 0])
+        for u in range(symbols):
+            bits = ordered_bits(scores[t, u])
+            most = max(most, bits)
+            least = min(least, bits)
+        top = from_ordered_bits(most)
+        fall = (top - from_ordered_bits(least)) * 1.4426950408889634
+        if not fall <= _MAX_DECAY:
+            return -1, 0.0
+        decay += fall
+        if decay > _MAX_DECAY or t - begin == longest:
+            ends[segments] = t
+            segments += 1
+            begin, decay = t, fall
+        for u in range(symbols):
+            scores[t, u] -= top
+        log_scale += top
+    if frames > 0:
+        ends[segments] = frames
+        segments += 1
+    flat = scores.reshape(-1)
+    for j in range(flat.size):
+        flat[j] = fast_exp(flat[j])
+    return segments, log_scale
 
 
 @_jit
@@ -229,15 +267,15 @@ def likelihood(blank, label, blank_exp, label_exp):
 @_jit_sums
 def backward_segment(
     t0, count, lo, hi, first, slack, consts, emission, symbol, label_emission, rows_blank, rows_label, scales, blank,
-    label, beta, mantissa, occupancy,
+    label, beta, mantissa,
 ):  # fmt: skip
-    """Occupancies of the symbols at the frames [t0, t0 + count), (count, U), normalized.
+    """Puts the occupancies of the symbols at the frames [t0, t0 + count), normalized, in the place of their emissions.
 
     `blank` and `label` hold beta times the emission at frame t0 + count, and afterwards at t0; `rows_*` the alphas.
     Takes the band at t0 + count. Returns that at t0, and whether every frame's total was the likelihood.
     """
     ok = True
-    symbols = np.uint64(occupancy.shape[1])
+    symbols = np.uint64(emission.shape[1])
     for k in range(count - 1, -1, -1):
         lo, hi = band_back(t0 + k, lo, hi, first, slack)
         here, row, begin, end = np.uint64(k), np.uint64(k + 1), np.uint64(lo), np.uint64(hi)
@@ -257,16 +295,16 @@ def backward_segment(
         label[hi + 1] = 0.0
         total = blanks
         for u in range(symbols):
-            occupancy[here, u] = 0.0
-        occupancy[here, _0] = blanks
+            emission[here, u] = 0.0
+        emission[here, _0] = blanks
         for i in range(begin, end):
             total += beta[_1, i]
-            occupancy[here, symbol[i]] += beta[_1, i]
+            emission[here, symbol[i]] += beta[_1, i]
         # The sum over the states is the likelihood, whatever the frame.
         ok &= abs(total - mantissa) < _TOLERANCE * mantissa
         inverse = 1.0 / total
         for u in range(symbols):
-            occupancy[here, u] *= inverse
+            emission[here, u] *= inverse
     return lo, hi, ok
 
 

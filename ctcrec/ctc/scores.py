@@ -1,13 +1,14 @@
-"""Rows of scores and rows of gradient, of any float type: log-normalizers, and the gradient of the CTC loss.
+"""Rows of scores and rows of gradient, of any float type: what the recursions read and what they leave behind.
 
 With y = softmax(z) and gamma_t(k) the occupancy of class k at frame t, the gradient of -log p(l|x) with respect to the
 logits is y_t(k) * sum_k' gamma_t(k') - gamma_t(k); the sum is 1, less the occupancy of wildcards, which emit no class.
-With respect to log-probabilities it is -gamma_t(k). Both passes go through a small buffer, the *tile*, that stays in
-the first-level cache: rows of few classes are joined in it, so that the loop over exp is long enough to vectorize.
+With respect to log-probabilities it is -gamma_t(k). Both passes over the classes go through a small buffer, the *tile*,
+that stays in the first-level cache: rows of few classes are joined in it, so that the loop over exp is long enough to
+vectorize.
 
-Scores come as four flat views (float32, float64, bfloat16 as uint16, float16 as int16), of which one has elements:
-the kernels are compiled once for all types, and only the loops here for each. The row of frame t starts at
-`base + t * stride`.
+Scores are a flat array; frame t of example n starts at n * example_stride + t * stride. Only this module is compiled
+for each type of scores; what is read goes to a float64 *buffer*, (T, U) for an example from its offset on: the scores
+of the target's U distinct symbols, in whose place the recursions put the symbols' occupancies.
 """
 
 # Compiled functions take arrays and numbers whose types Numba infers.
@@ -26,9 +27,12 @@ from torch import Tensor
 
 from ctcrec.ctc.vector_math import fast_exp, from_ordered_bits, narrow, ordered_bits, widen
 
-__all__ = ["fill_rows", "gather", "log_normalizers", "score_views", "tiles", "write_gradient"]
+__all__ = ["FINITE", "NOT_A_NUMBER", "ZERO", "flat_view", "read_scores", "rows_in_memory", "tile", "write_gradient"]
 
 _TILE = 4096  # elements
+
+# What becomes of an example's gradient.
+ZERO, NOT_A_NUMBER, FINITE = 0, 1, 2
 
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 _jit_sums = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
@@ -64,7 +68,7 @@ def _sum(tile):
 
 
 @_jit
-def _log_normalizers(scores, base, stride, frames, classes, tile, normalizers):
+def log_normalizers(scores, base, stride, frames, classes, tile, normalizers):
     """normalizers[t] = logsumexp of row t, in float64. NaN for rows with NaN or +inf, or of -inf alone."""
     rows = max(1, tile.size // classes)
     tops = np.empty(rows)
@@ -88,50 +92,78 @@ def _log_normalizers(scores, base, stride, frames, classes, tile, normalizers):
 
 
 @_jit
+def read_scores(
+    examples, scores, stride, example_stride, classes, lengths, symbols, symbol_counts, bias, wildcards, wild_score,
+    normalize, normalizers, known, tile, buffer, offsets,
+):  # fmt: skip
+    """Scores of each example's symbols, plus the classes' bias, to the buffer.
+
+    If `normalize`, the log-normalizers are computed first, unless they are `known`. A wildcard, symbol number
+    `wildcards[n]` if that is not negative, scores as a class of log-probability `wild_score` would.
+    """
+    for j in range(examples.size):
+        n = examples[j]
+        base = n * example_stride
+        if normalize and not known:
+            log_normalizers(scores, base, stride, lengths[n], classes, tile, normalizers[n])
+        used = symbol_counts[n]
+        for t in range(lengths[n]):
+            row = base + t * stride
+            place = offsets[j] + t * used
+            for u in range(used):
+                c = symbols[n, u]
+                value = np.float64(widen(scores[row + c]))
+                buffer[place + u] = value + bias[c] if bias.size else value
+            if wildcards[n] >= 0:
+                buffer[place + wildcards[n]] = wild_score + (normalizers[n, t] if normalize else 0.0)
+
+
+@_jit
 def _scale_to(tile, factor, gradient):
     for c in range(gradient.size):
         gradient[c] = narrow(tile[c] * factor, gradient[c])
 
 
 @_jit
-def _write_gradient(
-    scores, gradient, base, stride, t0, count, classes, symbol_class, wildcard, occupancy, normalizers, normalize,
-    factor, tile,
-):  # fmt: skip
-    """Writes the gradient rows of frames [t0, t0 + count), times `factor`, given occupancy[k, u] of their symbols."""
-    if not normalize:
-        for k in range(count):
-            start = base + (t0 + k) * stride
-            row = gradient[start : start + classes]
-            _fill_rows(gradient, start, stride, 1, classes, 0.0)
-            for u in range(symbol_class.size):
-                if u != wildcard:
-                    c = symbol_class[u]
-                    row[c] = narrow(-factor * occupancy[k, u], row[c])
-        return
+def _write_sparse(gradient, base, stride, frames, classes, symbols, wildcard, occupancy, factor):
+    """Gradient rows with respect to log-probabilities."""
+    _fill_rows(gradient, base, stride, frames, classes, 0.0)
+    for t in range(frames):
+        row = gradient[base + t * stride : base + t * stride + classes]
+        for u in range(symbols.size):
+            if u != wildcard:
+                row[symbols[u]] = narrow(-factor * occupancy[t, u], row[0])
+
+
+@_jit
+def _write_dense(
+    scores, gradient, base, stride, frames, classes, symbols, wildcard, occupancy, normalizers, factor, tile
+):
+    """Gradient rows with respect to logits."""
     rows = max(1, tile.size // classes)
     width = min(classes, tile.size)
-    for k0 in range(0, count, rows):
-        some = min(rows, count - k0)
+    for t0 in range(0, frames, rows):
+        some = min(rows, frames - t0)
         for c0 in range(0, classes, width):
             span = min(width, classes - c0)
             for k in range(some):
-                start = base + (t0 + k0 + k) * stride + c0
-                shift = tile.dtype.type(normalizers[t0 + k0 + k])
+                start = base + (t0 + k) * stride + c0
+                shift = tile.dtype.type(normalizers[t0 + k])
                 _subtract(scores[start : start + span], shift, tile[k * span : (k + 1) * span])
             _exp_in_place(tile[: some * span])
             for k in range(some):
-                t = t0 + k0 + k
+                t = t0 + k
                 row = tile[k * span : (k + 1) * span]
                 # What rounding the normalizer to the tile's precision left over, and what the wildcard takes away.
                 rest = math.exp(np.float64(tile.dtype.type(normalizers[t])) - normalizers[t])
                 if wildcard >= 0:
-                    rest *= max(0.0, 1.0 - occupancy[k0 + k, wildcard])
+                    rest *= max(0.0, 1.0 - occupancy[t, wildcard])
                 if rest > 0.0:
-                    for u in range(symbol_class.size):
-                        c = symbol_class[u] - c0
+                    inverse = 1.0 / rest
+                    for u in range(symbols.size):
+                        c = symbols[u] - c0
                         if 0 <= c < span and u != wildcard:
-                            row[c] -= occupancy[k0 + k, u] / rest
+                            row[c] -= occupancy[t, u] * inverse
                 start = base + t * stride + c0
                 _scale_to(row, tile.dtype.type(rest * factor), gradient[start : start + span])
 
@@ -147,144 +179,53 @@ def _fill_rows(gradient, start, stride, count, classes, value):
 
 
 @_jit
-def _gather(scores, start, classes, bias, result, k):
-    for u in range(classes.size):
-        result[k, u] = np.float64(widen(scores[start + classes[u]])) + bias[u]
-
-
-# Which view has the elements is known at run time only: each of these compiles its loops for every type.
-
-
-@_jit
-def gather(views, start, classes, bias, result, k):
-    """result[k, u] = score of class classes[u] + bias[u] in the row at `start`."""
-    if views[0].size:
-        _gather(views[0], start, classes, bias, result, k)
-    elif views[1].size:
-        _gather(views[1], start, classes, bias, result, k)
-    elif views[2].size:
-        _gather(views[2], start, classes, bias, result, k)
-    else:
-        _gather(views[3], start, classes, bias, result, k)
-
-
-@_jit
-def log_normalizers(views, base, stride, frames, classes, buffers, normalizers):
-    """normalizers[t] = logsumexp of row t, in float64. NaN for rows with NaN or +inf, or of -inf alone."""
-    if views[0].size:
-        _log_normalizers(views[0], base, stride, frames, classes, buffers[0], normalizers)
-    elif views[1].size:
-        _log_normalizers(views[1], base, stride, frames, classes, buffers[1], normalizers)
-    elif views[2].size:
-        _log_normalizers(views[2], base, stride, frames, classes, buffers[0], normalizers)
-    else:
-        _log_normalizers(views[3], base, stride, frames, classes, buffers[0], normalizers)
-
-
-@_jit
 def write_gradient(
-    views, gradients, base, stride, t0, count, classes, symbol_class, wildcard, occupancy, normalizers, normalize,
-    factor, buffers,
+    examples, scores, gradient, stride, example_stride, max_frames, classes, lengths, symbols, symbol_counts, wildcards,
+    normalize, normalizers, factors, fates, tile, buffer, offsets,
 ):  # fmt: skip
-    """Writes the gradient rows of frames [t0, t0 + count), times `factor`, given occupancy[k, u] of their symbols."""
-    if views[0].size:
-        _write_gradient(
-            views[0],
-            gradients[0],
-            base,
-            stride,
-            t0,
-            count,
-            classes,
-            symbol_class,
-            wildcard,
-            occupancy,
-            normalizers,
-            normalize,
-            factor,
-            buffers[0],
-        )
-    elif views[1].size:
-        _write_gradient(
-            views[1],
-            gradients[1],
-            base,
-            stride,
-            t0,
-            count,
-            classes,
-            symbol_class,
-            wildcard,
-            occupancy,
-            normalizers,
-            normalize,
-            factor,
-            buffers[1],
-        )
-    elif views[2].size:
-        _write_gradient(
-            views[2],
-            gradients[2],
-            base,
-            stride,
-            t0,
-            count,
-            classes,
-            symbol_class,
-            wildcard,
-            occupancy,
-            normalizers,
-            normalize,
-            factor,
-            buffers[0],
-        )
-    else:
-        _write_gradient(
-            views[3],
-            gradients[3],
-            base,
-            stride,
-            t0,
-            count,
-            classes,
-            symbol_class,
-            wildcard,
-            occupancy,
-            normalizers,
-            normalize,
-            factor,
-            buffers[0],
-        )
+    """All gradient rows of each example, times its factor, given the symbols' occupancies in the buffer.
+
+    `fates[n]` says whether they are zero (ZERO), NaN (NOT_A_NUMBER) or what the occupancies make of them (FINITE).
+    """
+    for j in range(examples.size):
+        n = examples[j]
+        frames = lengths[n]
+        base = n * example_stride
+        _fill_rows(gradient, base + frames * stride, stride, max_frames - frames, classes, 0.0)
+        if fates[n] != FINITE:
+            _fill_rows(gradient, base, stride, frames, classes, 0.0 if fates[n] == ZERO else np.nan)
+            continue
+        used = symbol_counts[n]
+        occupancy = buffer[offsets[j] : offsets[j] + frames * used].reshape(frames, used)
+        if normalize:
+            _write_dense(
+                scores, gradient, base, stride, frames, classes, symbols[n, :used], wildcards[n], occupancy,
+                normalizers[n], factors[n], tile,
+            )  # fmt: skip
+        else:
+            _write_sparse(
+                gradient, base, stride, frames, classes, symbols[n, :used], wildcards[n], occupancy, factors[n]
+            )
 
 
-@_jit
-def fill_rows(gradients, start, stride, count, classes, value):
-    """Sets `count` whole rows to `value`."""
-    if gradients[0].size:
-        _fill_rows(gradients[0], start, stride, count, classes, value)
-    elif gradients[1].size:
-        _fill_rows(gradients[1], start, stride, count, classes, value)
-    elif gradients[2].size:
-        _fill_rows(gradients[2], start, stride, count, classes, value)
-    elif gradients[3].size:
-        _fill_rows(gradients[3], start, stride, count, classes, value)
+def rows_in_memory(scores: Tensor) -> Tensor:
+    """`scores`, or a copy if its classes don't lie next to each other or its elements leave gaps or overlap."""
+    scores = scores.detach()
+    if scores.stride(2) == 1 and torch.empty_like(scores, device="meta").stride() == scores.stride():
+        return scores
+    return scores.contiguous()
 
 
-_VIEWS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-
-
-def score_views(scores: Tensor) -> tuple[NDArray[Any], ...]:
-    """The elements of a dense tensor in the order of memory, without a copy, as one of four views."""
-    views: list[NDArray[Any]] = [np.empty(0, dtype) for dtype in (np.float32, np.float64, np.uint16, np.int16)]
+def flat_view(scores: Tensor) -> NDArray[Any]:
+    """The elements of `rows_in_memory` in their order, without a copy; bfloat16 as uint16 and float16 as int16."""
     flat = scores.as_strided((scores.numel(),), (1,))
-    kind = _VIEWS[scores.dtype]
-    half = scores.dtype in (torch.bfloat16, torch.float16)
-    array = flat.view(torch.int16).numpy() if half else flat.numpy()
-    views[kind] = array.view(views[kind].dtype)
-    return tuple(views)
+    if scores.dtype == torch.bfloat16:
+        return flat.view(torch.int16).numpy().view(np.uint16)
+    if scores.dtype == torch.float16:
+        return flat.view(torch.int16).numpy()
+    return flat.numpy()
 
 
-def tiles(scores: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """A tile of float32 and one of float64, of which the scores' type needs one."""
-    wide = scores.dtype == torch.float64
-    return np.empty(0 if wide else _TILE, np.float32), np.empty(_TILE if wide else 0, np.float64)
+def tile(scores: Tensor) -> NDArray[Any]:
+    """A tile for scores of this type: float64 for float64, else float32."""
+    return np.empty(_TILE, np.float64 if scores.dtype == torch.float64 else np.float32)

@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctcrec.ctc.cpu import kernel_arguments, read_symbols, rows_in_memory
 from ctcrec.ctc.inputs import CTCInputs
 from ctcrec.ctc.recursions import band
-from ctcrec.ctc.scores import gather, score_views
+from ctcrec.ctc.scores import flat_view, rows_in_memory
+from ctcrec.ctc.symbols import read_symbols
 from ctcrec.ctc.threads import run_balanced
+from ctcrec.ctc.vector_math import widen
 
 __all__ = ["best_paths"]
 
@@ -35,13 +36,14 @@ _0, _1 = np.uint64(0), np.uint64(1)  # unsigned indices let the loops vectorize,
 
 
 @_jit
-def _emit(views, start, symbols, emission, label_emission, lo, hi):
-    """Scores of the symbols at the row at `start`, and of the labels [lo, hi)."""
-    gather(views, start, symbols.classes, symbols.bias, emission, 0)
-    if symbols.wild >= 0:
-        emission[0, symbols.wild] = symbols.wild_score
+def _emit(scores, start, classes, wild, wild_score, labels, emission, label_emission, lo, hi):
+    """Scores of the symbols in the row at `start`, and of the labels [lo, hi)."""
+    for u in range(classes.size):
+        emission[u] = widen(scores[start + classes[u]])
+    if wild >= 0:
+        emission[wild] = wild_score
     for i in range(np.uint64(lo), np.uint64(hi)):
-        label_emission[i] = emission[_0, symbols.label[i]]
+        label_emission[i] = emission[labels[i]]
 
 
 @_jit
@@ -64,11 +66,12 @@ def _step(blank, label, new_blank, new_label, closed, lo, hi, e_blank, label_emi
 
 @_jit
 def _trace_stretch(
-    views, base, stride, t0, count, state, symbols, closed, blank, label, label_emission, emission, path, path_scores
-):
+    scores, base, stride, t0, count, state, classes, wild, wild_score, labels, closed, blank, label, label_emission,
+    emission, path, path_scores,
+):  # fmt: skip
     """Fills path[t0 : t0 + count], which ends in `state` (2 i for blank i, 2 i + 1 for label i). Returns the state
     before t0."""
-    high = min(state // 2 + 1, symbols.label.size)  # labels [low, high) can lead to the state
+    high = min(state // 2 + 1, labels.size)  # labels [low, high) can lead to the state
     low = max(0, high - count - 1)
     width = high - low
     old_blank, old_label = blank[low : high + 1].copy(), label[low : high + 1].copy()
@@ -78,12 +81,12 @@ def _trace_stretch(
     blank_scores = np.empty(count)
     label_scores = np.empty((count, width))
     for k in range(count):
-        _emit(views, base + (t0 + k) * stride, symbols, emission, label_emission, low, high)
-        blank_scores[k] = emission[0, 0]
+        _emit(scores, base + (t0 + k) * stride, classes, wild, wild_score, labels, emission, label_emission, low, high)
+        blank_scores[k] = emission[0]
         for j in range(width + 1):
             moved = old_label[j] > old_blank[j]
             blank_from[k, j] = moved
-            new_blank[j] = (old_label[j] if moved else old_blank[j]) + emission[0, 0]
+            new_blank[j] = (old_label[j] if moved else old_blank[j]) + emission[0]
         for j in range(width):
             stayed, entered, skipped = old_label[j + 1], old_blank[j], old_label[j] + closed[low + j]
             source, best = 0, stayed
@@ -102,25 +105,27 @@ def _trace_stretch(
         if state % 2 == 0:
             path[t0 + k] = -1
             path_scores[t0 + k] = blank_scores[k]
-            state -= blank_from[k, j]
+            state -= np.int64(blank_from[k, j])
         else:
             path[t0 + k] = state // 2
             path_scores[t0 + k] = label_scores[k, j]
-            state -= label_from[k, j]
+            state -= np.int64(label_from[k, j])
     return state
 
 
 @_jit
-def _best_path(views, base, stride, frames, symbols, path, path_scores):
+def _best_path(scores, base, stride, frames, classes, wild, wild_score, labels, first, skip, slack, path, path_scores):
     """Label index of each frame, -1 for blank, and its score. Returns the path's total score."""
-    labels = symbols.label.size
+    count = labels.size
     every = max(64, int(np.sqrt(frames)))
-    closed = np.where(symbols.skip > 0, 0.0, -np.inf)
-    kept_blank = np.empty(((frames + every - 1) // every, labels + 1))
-    kept_label = np.empty((kept_blank.shape[0], labels + 2))
-    emission = np.empty((1, symbols.classes.size))
-    label_emission = np.empty(labels)
-    blank, label = np.full(labels + 1, -np.inf), np.full(labels + 2, -np.inf)
+    closed = np.empty(count)
+    for i in range(count):
+        closed[i] = 0.0 if skip[i] > 0 else -np.inf
+    kept_blank = np.empty(((frames + every - 1) // every, count + 1))
+    kept_label = np.empty((kept_blank.shape[0], count + 2))
+    emission = np.empty(classes.size)
+    label_emission = np.empty(count)
+    blank, label = np.full(count + 1, -np.inf), np.full(count + 2, -np.inf)
     new_blank, new_label = blank.copy(), label.copy()
     blank[0] = 0.0
     lo = hi = 0
@@ -130,46 +135,45 @@ def _best_path(views, base, stride, frames, symbols, path, path_scores):
             index = t // every
             kept_blank[index, lo : hi + 1] = blank[lo : hi + 1]
             kept_label[index, lo + 1 : hi + 1] = label[lo + 1 : hi + 1]
-        lo, hi = band(t, lo, hi, symbols.first, symbols.slack)
-        _emit(views, base + t * stride, symbols, emission, label_emission, lo, hi)
-        _step(blank, label, new_blank, new_label, closed, lo, hi, emission[0, 0], label_emission)
+        lo, hi = band(t, lo, hi, first, slack)
+        _emit(scores, base + t * stride, classes, wild, wild_score, labels, emission, label_emission, lo, hi)
+        _step(blank, label, new_blank, new_label, closed, lo, hi, emission[0], label_emission)
         blank, new_blank = new_blank, blank
         label, new_label = new_label, label
-    if frames == 0:
-        return 0.0
-    state = 2 * labels
-    total = blank[labels]
-    if labels > 0 and not total > label[labels]:
-        state, total = 2 * labels - 1, label[labels]
+    state = 2 * count
+    total = blank[count]
+    if count > 0 and not total > label[count]:
+        state, total = 2 * count - 1, label[count]
     for index in range(kept_blank.shape[0] - 1, -1, -1):
         t0 = index * every
-        lo, hi = band(t0 - 1, 0, 0, symbols.first, symbols.slack)
+        lo, hi = band(t0 - 1, 0, 0, first, slack)
         blank[:], label[:] = -np.inf, -np.inf
         blank[lo : hi + 1] = kept_blank[index, lo : hi + 1]
         label[lo + 1 : hi + 1] = kept_label[index, lo + 1 : hi + 1]
         state = _trace_stretch(
-            views, base, stride, t0, min(every, frames - t0), state, symbols, closed, blank, label, label_emission,
-            emission, path, path_scores,
+            scores, base, stride, t0, min(every, frames - t0), state, classes, wild, wild_score, labels, closed, blank,
+            label, label_emission, emission, path, path_scores,
         )  # fmt: skip
     return total
 
 
 @_jit
 def _task(
-    examples, views, stride, example_stride, classes, targets, input_lengths, target_lengths, blank, bias, wildcard,
-    wild_score, paths, path_scores, totals,
+    examples, scores, stride, example_stride, targets, blank, input_lengths, target_lengths, symbols, wild_score, paths,
+    path_scores, totals,
 ):  # fmt: skip
-    slot = np.full(classes, -1, np.int64)
     for n in examples:
-        frames = input_lengths[n]
-        labels = targets[n, : target_lengths[n]]
-        symbols = read_symbols(labels, frames, blank, wildcard, wild_score, bias, slot)
-        path, scores = paths[n], path_scores[n]
-        totals[n] = _best_path(views, n * example_stride, stride, frames, symbols, path, scores)
+        frames, count = input_lengths[n], target_lengths[n]
+        path, along = paths[n], path_scores[n]
+        totals[n] = _best_path(
+            scores, n * example_stride, stride, frames, symbols.classes[n, : symbols.counts[n]], symbols.wildcards[n],
+            wild_score, symbols.labels[n, :count], symbols.first[n, :count], symbols.skip[n, :count], symbols.slack[n],
+            path, along,
+        )  # fmt: skip
         for t in range(frames):
-            path[t] = blank if path[t] < 0 else labels[path[t]]
+            path[t] = blank if path[t] < 0 else targets[n, path[t]]
             # The maximum passes NaN over; a path's own NaN must not stay hidden.
-            totals[n] += 0.0 * scores[t]
+            totals[n] += 0.0 * along[t]
 
 
 def best_paths(scores: Tensor, inputs: CTCInputs) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
@@ -182,13 +186,15 @@ def best_paths(scores: Tensor, inputs: CTCInputs) -> tuple[Tensor, Tensor, NDArr
     paths = np.full((count, frames), inputs.blank)
     path_scores = np.zeros((count, frames))
     totals = np.zeros(count)
-    views = score_views(scores)
-    arguments = kernel_arguments(inputs)
+    flat = flat_view(scores)
+    symbols = read_symbols(inputs, classes)
+    lengths, target_lengths = inputs.input_lengths.numpy(), inputs.target_lengths.numpy()
 
     def task(examples: NDArray[np.int64]) -> None:
         _task(
-            examples, views, scores.stride(0), scores.stride(1), classes, *arguments, paths, path_scores, totals
+            examples, flat, scores.stride(0), scores.stride(1), inputs.targets.numpy(), inputs.blank, lengths,
+            target_lengths, symbols, inputs.wildcard_score, paths, path_scores, totals,
         )  # fmt: skip
 
-    run_balanced(task, np.asarray(inputs.input_lengths * (inputs.target_lengths + 16), dtype=np.float64))
+    run_balanced(task, np.asarray(lengths * (target_lengths + 16), dtype=np.float64))
     return torch.from_numpy(paths), torch.from_numpy(path_scores), totals
