@@ -22,7 +22,9 @@ __all__ = ["rover"]
 
 Column: TypeAlias = list[TimedWord | None]
 
-_SUBSTITUTION, _GAP, _SKIP = 4000, 3000, 1  # as sclite weighs them; passing a column that may be empty is nearly free
+# Costs of alignment: words that differ; a word alone; a word in a column where some system is silent, a little less so
+# that such a place is used before a new one is opened; and silence in such a column, which is nearly free.
+_SUBSTITUTION, _GAP, _FILL, _SKIP = 4000, 3000, 2999, 1
 
 
 def rover(
@@ -58,12 +60,17 @@ def _merge(columns: list[Column], words: Sequence[TimedWord], done: int) -> list
     """Align the words of one more system with the columns of `done` systems."""
     spoken = [{word.word for word in column if word is not None} for column in columns]
     skip = [_SKIP if None in column else _GAP for column in columns]
+    other = [_FILL if None in column else _SUBSTITUTION for column in columns]
+
+    def pair(i: int, j: int) -> int:
+        return 0 if words[j].word in spoken[i] else other[i]
+
     cost = [[0] * (len(words) + 1) for _ in range(len(columns) + 1)]
     for i in range(len(columns) + 1):
         for j in range(len(words) + 1):
             options = []
             if i and j:
-                options.append(cost[i - 1][j - 1] + (0 if words[j - 1].word in spoken[i - 1] else _SUBSTITUTION))
+                options.append(cost[i - 1][j - 1] + pair(i - 1, j - 1))
             if i:
                 options.append(cost[i - 1][j] + skip[i - 1])
             if j:
@@ -72,13 +79,10 @@ def _merge(columns: list[Column], words: Sequence[TimedWord], done: int) -> list
     merged: list[Column] = []
     i, j = len(columns), len(words)
     while i or j:
-        if i and j:
-            same = 0 if words[j - 1].word in spoken[i - 1] else _SUBSTITUTION
-            if cost[i][j] == cost[i - 1][j - 1] + same:
-                i, j = i - 1, j - 1
-                merged.append([*columns[i], words[j]])
-                continue
-        if j and cost[i][j] == cost[i][j - 1] + _GAP:
+        if i and j and cost[i][j] == cost[i - 1][j - 1] + pair(i - 1, j - 1):
+            i, j = i - 1, j - 1
+            merged.append([*columns[i], words[j]])
+        elif j and cost[i][j] == cost[i][j - 1] + _GAP:
             j -= 1
             merged.append([*([None] * done), words[j]])
         else:
