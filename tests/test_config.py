@@ -61,7 +61,7 @@ def test_round_trip(modality: str, tmp_path: Path) -> None:
 def test_augmentation_and_features_of_the_modality(values: dict[str, Any]) -> None:
     assert parse_config(values).features == LineFeatures(height=16)
     assert "features.n_mels: unknown key" in message_of(changed(values, features__n_mels=40))
-    assert "augmentation.time_masks: unknown key" in message_of(changed(values, augmentation__time_masks=2))
+    assert "augmentation.speeds: unknown key" in message_of(changed(values, augmentation__speeds=[1.0]))
 
 
 @pytest.mark.parametrize(
