@@ -170,15 +170,20 @@ def _set_statistics(setup: Setup) -> None:
     setup.model.frontend.set_statistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())
 
 
-@torch.no_grad()
 def _initial_loss(setup: Setup, chosen: tuple[int, ...]) -> float:
-    """The untrained model's loss on one batch, nats per token; leaves no trace in batch statistics or generators."""
+    """The untrained model's loss on one batch, nats per token; leaves no trace in batch statistics or generators.
+
+    Its gradient is computed too, so that the loss kernels are compiled before the time of training counts.
+    """
     buffers = copy.deepcopy(dict(setup.model.named_buffers()))
     corpus = setup.corpus
     batch = BatchDataset(corpus.examples, corpus.targets, setup.preprocessor, [chosen])[0].to(setup.device)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         setup.model.train()
         output = setup.model(batch.features, batch.feature_lengths)
+    logits = output.logits.requires_grad_()
+    loss = loss_sum(replace(output, logits=logits, intermediate=()), batch).ctc
+    torch.autograd.backward(loss)
     for name, buffer in setup.model.named_buffers():
         buffer.copy_(buffers[name])
-    return float(loss_sum(replace(output, intermediate=()), batch).ctc) / int(batch.target_lengths.sum())
+    return float(loss.detach()) / int(batch.target_lengths.sum())
