@@ -7,8 +7,8 @@ from ctcrec.scoring.formats import Entry, TimedWord
 from ctcrec.scoring.nbest import oracle_counts, oracle_curve
 from ctcrec.scoring.rates import ErrorCounts, character_counts, error_counts, grapheme_counts, word_counts
 from ctcrec.scoring.report import Report
-from ctcrec.scoring.voting import rover
 from ctcrec.scoring.scorer import score, score_collections
+from ctcrec.scoring.voting import rover
 
 __all__ = [
     "ALIGNMENTS",
