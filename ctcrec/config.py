@@ -48,6 +48,22 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, values: Any) -> Any:
+        """No key is a switch; without this, `true` would count as 1."""
+        if isinstance(values, dict):
+            for key, value in values.items():
+                if isinstance(value, bool):
+                    raise ValueError(f"{key}: got {str(value).lower()}, but it is no switch")
+        return values
+
+    def _needs(self, keys: Sequence[str], met: bool, needed: str) -> None:
+        """Refuse keys that were changed from their defaults but have no effect because `needed` is not met."""
+        changed = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+        if changed and not met:
+            raise ValueError(f"{', '.join(changed)}: no effect without {needed}")
+
 
 class DataConfig(Section):
     """Which manifests to train and validate on. Relative paths start at the working directory."""
@@ -108,6 +124,12 @@ class MaskAugmentation(Section):
     )
     frequency_mask_bands: Count = Field(15, description="SpecAugment: widest of them, mel bands or pixel rows")
 
+    @model_validator(mode="after")
+    def _no_silent_mask(self) -> MaskAugmentation:
+        self._needs(["time_mask_frames", "time_mask_fraction"], self.time_masks > 0, "time_masks")
+        self._needs(["frequency_mask_bands"], self.frequency_masks > 0, "frequency_masks")
+        return self
+
 
 class SpeechAugmentation(MaskAugmentation):
     """Changes to training utterances; each draws from a generator seeded by (seed, epoch, id)."""
@@ -116,6 +138,11 @@ class SpeechAugmentation(MaskAugmentation):
     gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="gain drawn from [-gain_db, gain_db]")
     noise_probability: Probability = 0.0
     noise_snr_db: tuple[float, float] = Field((5.0, 30.0), description="signal-to-noise ratio, drawn from this range")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> SpeechAugmentation:
+        self._needs(["noise_snr_db"], self.noise_probability > 0, "noise_probability")
+        return self
 
 
 class LineAugmentation(MaskAugmentation):
@@ -140,6 +167,17 @@ class LineAugmentation(MaskAugmentation):
     noise_sigma: Annotated[float, Field(ge=0)] = Field(12.0, description="strongest Gaussian noise, gray levels of 255")
     jpeg_probability: Probability = 0.0
     jpeg_quality: tuple[int, int] = Field((20, 80), description="JPEG quality, drawn from this range")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> LineAugmentation:
+        affine = ["rotation_degrees", "shear", "scale", "shift"]
+        self._needs(affine, self.affine_probability > 0, "affine_probability")
+        self._needs(["elastic_amplitude"], self.elastic_probability > 0, "elastic_probability")
+        self._needs(["blur_sigma"], self.blur_probability > 0, "blur_probability")
+        self._needs(["contrast"], self.contrast_probability > 0, "contrast_probability")
+        self._needs(["noise_sigma"], self.noise_probability > 0, "noise_probability")
+        self._needs(["jpeg_quality"], self.jpeg_probability > 0, "jpeg_probability")
+        return self
 
 
 class ConvolutionConfig(Section):
@@ -194,6 +232,11 @@ class LossConfig(Section):
         0.0, description="weight of the consistency of two augmented views (CR-CTC, Yao et al. 2024); 0 = one view"
     )
 
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> LossConfig:
+        self._needs(["intermediate_weight"], bool(self.intermediate_layers), "intermediate_layers")
+        return self
+
 
 class TrainingConfig(Section):
     """Optimization, checkpoints and stopping."""
@@ -220,6 +263,13 @@ class TrainingConfig(Section):
     max_bad_batches: Count = Field(20, description="batches with a non-finite loss in a row before training stops")
     workers: Annotated[int, Field(ge=0)] = Field(1, description="processes that load and augment data; 0 = none")
     threads: Count | None = Field(None, description="CPU threads of the model; default: what PyTorch chooses")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> TrainingConfig:
+        self._needs(["plateau_patience"], self.schedule == "plateau", "schedule: plateau")
+        self._needs(["ema_decay"], self.average == "ema", "average: ema")
+        self._needs(["average_best"], self.average == "best", "average: best")
+        return self
 
 
 class DecodingConfig(Section):

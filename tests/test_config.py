@@ -90,6 +90,13 @@ def test_augmentation_and_features_of_the_modality(values: dict[str, Any]) -> No
         ("text__tokenizer", "bpe", "text: the bpe tokenizer needs vocab_size"),
         ("loss__intermediate_layers", [1], "loss.intermediate_layers [1]: choose layers below the last"),
         ("seed", -1, "seed: "),
+        ("seed", True, "seed: got true, but it is no switch"),
+        ("loss__intermediate_weight", 0.5, "loss: intermediate_weight: no effect without intermediate_layers"),
+        ("training__ema_decay", 0.5, "training: ema_decay: no effect without average: ema"),
+        ("training__average_best", 5, "training: average_best: no effect without average: best"),
+        ("training__plateau_patience", 5, "training: plateau_patience: no effect without schedule: plateau"),
+        ("augmentation__time_mask_frames", 9, "augmentation: time_mask_frames: no effect without time_masks"),
+        ("augmentation__shear", 0.3, "augmentation: shear: no effect without affine_probability"),
     ],
 )
 def test_each_mistake_is_explained(values: dict[str, Any], key: str, value: Any, expected: str) -> None:

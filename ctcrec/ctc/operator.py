@@ -37,7 +37,6 @@ def negative_log_likelihood(
     return losses, feasible
 
 
-@torch.compiler.disable
 def _reference(
     scores: Tensor,
     targets: Tensor,

@@ -11,7 +11,7 @@ import torch
 
 from ctcrec.data.masking import FeatureMasker
 from ctcrec.data.preprocessing import MediaSource
-from ctcrec.errors import InputError
+from ctcrec.errors import InputError, MediaError
 from ctcrec.ocr.augmentation import LineAugmenter
 from ctcrec.ocr.features import LineScaler, scale_to_height
 from ctcrec.ocr.media import load_line, probe_image
@@ -45,7 +45,7 @@ class LinePreprocessor:
     def load(self, media: MediaSource, start: float | None = None, end: float | None = None) -> np.ndarray:
         """uint8 (H, W), dark ink on light paper, at the size of the file; raises MediaError naming it."""
         if start is not None or end is not None:
-            raise InputError(f"{media!s}: start and end cut audio; a line image is always read whole: remove them")
+            raise MediaError(f"{media!s}: start and end cut audio; a line image is always read whole: remove them")
         return load_line(media)
 
     def augment(self, source: np.ndarray, generator: np.random.Generator) -> np.ndarray:

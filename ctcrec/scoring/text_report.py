@@ -121,7 +121,7 @@ def _counts(counts: ErrorCounts) -> list[str]:
 def _headline(report: Report) -> Table:
     """Rates with their 95 % intervals, and counts."""
     by_group = any(score.group_interval for score in report.units.values())
-    columns = ["", "rate", "by example", *([f"by {report.group_name}"] if by_group else [])]
+    columns = ["", "rate", "95 % by example", *([f"95 % by {report.group_name}"] if by_group else [])]
     table = _table(*columns, "reference", "sub", "del", "ins")
     for unit, score in report.units.items():
         intervals = [score.interval, *([score.group_interval] if by_group else [])]

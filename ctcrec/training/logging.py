@@ -22,15 +22,17 @@ _QUIET_SECONDS = 30.0  # between lines where the output is not a terminal
 class MetricsLog:
     """The same numbers as JSON lines and as TensorBoard scalars, in the run's directory.
 
-    Rows carry the step; when a run goes on from an earlier step, later rows of the file are dropped first, so that
-    the file reads as if training had never stopped.
+    Rows carry the step; when a run goes on from an earlier step, later rows of the file are dropped first, and that of
+    an epoch whose end is to come again, so that the file reads as if training had never stopped.
     """
 
-    def __init__(self, directory: Path, resume_step: int) -> None:
+    def __init__(self, directory: Path, resume_step: int, epochs_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = directory / "metrics.jsonl"
-        kept = [row for row in read_rows(self.path) if row["step"] <= resume_step]
+        kept = [
+            row for row in read_rows(self.path) if row["step"] <= resume_step and row.get("epoch", 0) <= epochs_done
+        ]
         self.path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8")
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=resume_step + 1)

@@ -114,7 +114,7 @@ class _Run:
                 out.mkdir(parents=True, exist_ok=True)
                 (out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
                 setup.tokenizer.save(out)
-        self.log = MetricsLog(out, self.progress.step)
+        self.log = MetricsLog(out, self.progress.step, self.progress.epoch)
         self._last_save = time.monotonic()
 
     def train(self, stop_after_steps: int | None) -> Summary:

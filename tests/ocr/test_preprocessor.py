@@ -11,7 +11,7 @@ from oracles.lines import draw_line
 from PIL import Image
 
 from ctcrec.data.preprocessing import Preprocessor
-from ctcrec.errors import InputError
+from ctcrec.errors import InputError, MediaError
 from ctcrec.ocr import LinePreprocessor
 from ctcrec.records import Example
 
@@ -69,7 +69,7 @@ def test_mask_keeps_features() -> None:
 
 
 def test_parts_of_a_line_are_refused(line_file: Path) -> None:
-    with pytest.raises(InputError, match=r"line\.png: start and end cut audio"):
+    with pytest.raises(MediaError, match=r"line\.png: start and end cut audio"):
         LinePreprocessor().load(line_file, start=0.0, end=1.0)
 
 

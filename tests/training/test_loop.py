@@ -119,6 +119,18 @@ def test_resuming_equals_never_stopping(
     assert_same_run(tmp_path / "whole", parts)
 
 
+def test_an_epoch_that_ends_again_is_logged_once(lines: Path, tmp_path: Path) -> None:
+    config = tiny_config("ocr", lines, training__epochs=2)
+    train_quietly(config, tmp_path / "whole")
+    per_epoch = len(rows_of(tmp_path / "whole", "step")) // 2
+    stopped(config, tmp_path / "killed", per_epoch, resume=False)
+    whole = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
+    with (tmp_path / "killed/metrics.jsonl").open("a") as log:  # killed after the epoch's row, before the next state
+        log.write(whole[per_epoch] + "\n")
+    train_quietly(config, tmp_path / "killed", resume=True)
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+
+
 def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(
     lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,15 +328,13 @@ def still(lines: Path, **options: Any) -> Config:
     return tiny_config("ocr", lines, training__learning_rate=1e-30, model__frontend__normalization="none", **options)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "plateau"])
-def test_early_stopping(schedule: str, lines: Path, tmp_path: Path) -> None:
-    config = still(
-        lines,
-        training__epochs=30,
-        training__early_stopping=3,
-        training__schedule=schedule,
-        training__plateau_patience=1,
-    )
+@pytest.mark.parametrize(
+    "schedule",
+    [{"training__schedule": "constant"}, {"training__schedule": "plateau", "training__plateau_patience": 1}],
+    ids=["constant", "plateau"],
+)
+def test_early_stopping(schedule: dict[str, Any], lines: Path, tmp_path: Path) -> None:
+    config = still(lines, training__epochs=30, training__early_stopping=3, **schedule)
     summary, told = train_quietly(config, tmp_path / "run")
     assert summary.epochs == 4  # the first is the best, then three that are not better
     assert "no better CER for 3 epochs: stopped early" in told
