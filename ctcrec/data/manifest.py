@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "language": (str,),
 }
 
+_LARGEST = 2**53  # every whole number up to here is a float; no duration or size is larger
 
-def iterate_manifest(path: str | Path, require_text: bool = False) -> Iterator[Example]:
+
+def iterate_manifest(
+    path: str | Path, require_text: bool = False, malformed: Callable[[ManifestError], None] | None = None
+) -> Iterator[Example]:
     """The examples of a manifest, one at a time.
+
+    Args:
+        path: the JSONL file.
+        require_text: whether a row without text is malformed.
+        malformed: called with the error of each malformed row, which is then skipped; None = it is raised.
 
     Raises:
         ManifestError: the file cannot be read, or a row is malformed; the message starts with `file:line:`.
@@ -45,8 +53,16 @@ def iterate_manifest(path: str | Path, require_text: bool = False) -> Iterator[E
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse(line, folder, f"{path}:{number}", require_text)
+                if not line.strip():
+                    continue
+                try:
+                    example = _parse(line, folder, f"{path}:{number}", require_text)
+                except ManifestError as error:
+                    if malformed is None:
+                        raise
+                    malformed(error)
+                    continue
+                yield example
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest; make one with `ctcrec prepare`") from None
     except UnicodeDecodeError as error:
@@ -87,7 +103,7 @@ def write_manifest(path: str | Path, examples: Iterable[Example]) -> int:
     rows = 0
     with temporary.open("w", encoding="utf-8") as file:
         for example in examples:
-            file.write(json.dumps(_row(example, folder), ensure_ascii=False) + "\n")
+            file.write(_line(_row(example, folder)))
             rows += 1
     os.replace(temporary, path)
     return rows
@@ -104,10 +120,19 @@ def _row(example: Example, folder: Path) -> dict[str, Any]:
     return {**row, **example.extra}
 
 
+def _line(row: dict[str, Any]) -> str:
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or half a surrogate pair in a text
+        return json.dumps(row) + "\n"
+    return line
+
+
 def _parse(line: str, folder: Path, where: str, require_text: bool) -> Example:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4,300 digits
         raise ManifestError(f"{where}: is not valid JSON: {error}") from None
     if not isinstance(row, dict):
         raise ManifestError(f"{where}: expected a JSON object with id and source, got {type(row).__name__}")
@@ -131,8 +156,8 @@ def _parse(line: str, folder: Path, where: str, require_text: bool) -> Example:
 def _checked(key: str, value: Any, types: tuple[type, ...], where: str) -> Any:
     wrong = not isinstance(value, types) or isinstance(value, bool)
     if not wrong and not isinstance(value, str):
-        wrong = not math.isfinite(value) or value < 0
+        wrong = not 0 <= value <= _LARGEST  # false for NaN too
     if wrong:
         expected = "a string" if types == (str,) else "a whole number ≥ 0" if types == (int,) else "a number ≥ 0"
-        raise ManifestError(f"{where}: {key} must be {expected}, got {value!r}")
+        raise ManifestError(f"{where}: {key} must be {expected}, got {repr(value)[:80]}")
     return value

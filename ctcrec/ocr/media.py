@@ -18,7 +18,16 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import MediaError
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "MIN_SIDE", "ImageInfo", "load_line", "normalize_polarity", "probe_image"]
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "ImageInfo",
+    "load_gray",
+    "load_line",
+    "normalize_polarity",
+    "probe_image",
+]
 
 EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"}
@@ -54,10 +63,18 @@ def probe_image(path: str | Path) -> ImageInfo:
 
 
 def load_line(media: MediaSource) -> np.ndarray:
-    """One line image as uint8 (H, W), upright, dark ink on light paper.
+    """One line image as uint8 (H, W), upright, dark ink on light paper: `load_gray`, then `normalize_polarity`.
 
-    Transparency is laid on white. Images deeper than 8 bits are spread over 0..255 by their own range. Light ink on
-    dark paper is found by `normalize_polarity` and inverted.
+    Raises:
+        MediaError: see `load_gray`.
+    """
+    return normalize_polarity(load_gray(media))
+
+
+def load_gray(media: MediaSource) -> np.ndarray:
+    """One line image as uint8 (H, W), upright, with the polarity of the file.
+
+    Transparency is laid on white. Images deeper than 8 bits are spread over 0..255 by their own range.
 
     Raises:
         MediaError: as `probe_image`, and when the pixel data is truncated or damaged.
@@ -68,7 +85,7 @@ def load_line(media: MediaSource) -> np.ndarray:
         if orientation > 1:
             gray.getexif()[_ORIENTATION] = orientation
             gray = ImageOps.exif_transpose(gray)
-        return normalize_polarity(np.array(gray, dtype=np.uint8))
+        return np.array(gray, dtype=np.uint8)
 
 
 def normalize_polarity(image: np.ndarray) -> np.ndarray:

@@ -19,7 +19,16 @@ from ctcrec.models.recognition_model import RecognitionModel
 from ctcrec.records import Example
 from ctcrec.text import Normalizer, Tokenizer, train_tokenizer
 
-__all__ = ["Corpus", "encode_examples", "expected_initial_loss", "fingerprint", "leave_out", "read_texts"]
+__all__ = [
+    "Corpus",
+    "Misfit",
+    "encode_examples",
+    "expected_initial_loss",
+    "find_misfits",
+    "fingerprint",
+    "leave_out",
+    "read_texts",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,37 @@ def unknown_characters(examples: Sequence[Example], tokenizer: Tokenizer) -> dic
     return counts
 
 
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A target that cannot fit: it needs more output frames than the model gives its example.
+
+    Attributes:
+        index: position of the example.
+        needed: labels + repeats of the target.
+        frames: output frames of the model.
+        subsampling: the largest subsampling factor under which the target is sure to fit, 0 where none does.
+    """
+
+    index: int
+    needed: int
+    frames: int
+    subsampling: int
+
+
+def find_misfits(needed: Sequence[int], frames: Sequence[int], model: RecognitionModel) -> list[Misfit]:
+    """The targets that cannot fit, given `ctcrec.ctc.min_frames` of each and its feature frames.
+
+    A factor of s gives at least ⌊frames / s⌋ output frames, however strides (rounded up) and pools (rounded down) make
+    it up, so a target fits under every factor up to ⌊frames / needed⌋.
+    """
+    given = model.output_lengths(torch.tensor(frames, dtype=torch.int64)).tolist()
+    return [
+        Misfit(index, least, there, length // least)
+        for index, (least, there, length) in enumerate(zip(needed, given, frames, strict=True))
+        if least > there
+    ]
+
+
 def leave_out(
     corpus: Corpus, model: RecognitionModel, shortest: int, longest: int | None
 ) -> tuple[Corpus, dict[str, list[str]]]:
@@ -86,14 +126,13 @@ def leave_out(
     Raises:
         TrainingError: nothing is left.
     """
-    lengths = model.output_lengths(torch.tensor(corpus.frames))
+    misfits = {item.index for item in find_misfits([min_frames(item) for item in corpus.targets], corpus.frames, model)}
     reasons: dict[str, list[str]] = {}
     kept = []
     for index, (example, target, frames) in enumerate(zip(corpus.examples, corpus.targets, corpus.frames, strict=True)):
-        needed = min_frames(target)
         if not target:
             reason = "the text is empty"
-        elif needed > lengths[index]:
+        elif index in misfits:
             reason = f"labels + repeats exceed the frames (subsampling {model.subsampling_factor}); use a smaller one"
         elif frames < shortest:
             reason = f"shorter than data.min_frames = {shortest}"

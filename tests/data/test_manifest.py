@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,8 @@ def test_empty_lines_and_nulls_are_no_rows(tmp_path: Path) -> None:
     [
         ("{", "is not valid JSON"),
         ("[" * 100_000, "is not valid JSON"),
+        ('{"id": ' + "1" * 5000 + "}", "is not valid JSON"),
+        (row(width=10**400), "width must be a whole number ≥ 0, got 1000000"),
         ("[1]", "expected a JSON object with id and source, got list"),
         ({"source": "a.wav"}, "the key 'id' is missing"),
         ({"id": "a"}, "the key 'source' is missing"),
@@ -141,3 +145,18 @@ def test_rows_come_one_at_a_time(tmp_path: Path) -> None:
     assert next(rows).id == "a"
     with pytest.raises(ManifestError):
         next(rows)
+
+
+def test_malformed_rows_can_be_handed_over(tmp_path: Path) -> None:
+    errors: list[ManifestError] = []
+    path = manifest(tmp_path, row(id="a"), "{", row(id=""), row(id="b"))
+    assert [example.id for example in iterate_manifest(path, malformed=errors.append)] == ["a", "b"]
+    assert [str(error).partition(": ")[0] for error in errors] == [f"{path}:2", f"{path}:3"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_names_and_texts_that_are_not_unicode_are_written_and_read(tmp_path: Path) -> None:
+    media = tmp_path / os.fsdecode(b"latin1-\xe4.wav")
+    write_manifest(tmp_path / "train.jsonl", [Example("a", media, "half \ud83d a pair"), Example("b", media, "ä")])
+    first, second = read_manifest(tmp_path / "train.jsonl")
+    assert (first.source, first.text, second.text) == (media, "half \ud83d a pair", "ä")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from oracles.alignments import count_alignments
-from tiny import config_values, make_texts, tiny_config, write_corpus
+from tiny import changed, config_values, make_texts, tiny_config, write_corpus
 
 from ctcrec.checkpoint import build_from_config
 from ctcrec.config import parse_config
@@ -22,6 +22,7 @@ from ctcrec.training.corpus import (
     Corpus,
     encode_examples,
     expected_initial_loss,
+    find_misfits,
     fingerprint,
     leave_out,
     read_texts,
@@ -83,6 +84,22 @@ def test_infeasible_and_unwanted_examples_are_left_out_by_reason(model: Recognit
     assert "labels + repeats exceed the frames (subsampling 2)" in by_id["e1"]
     assert by_id["e2"] == by_id["e1"]
     assert "empty" in by_id["e3"] and "data.min_frames" in by_id["e4"] and "data.max_frames" in by_id["e5"]
+
+
+def test_a_misfit_tells_the_subsampling_that_fits() -> None:
+    """A stride of 2 rounds up and a pool of 2 rounds down: 4 frames of 13 to 16."""
+    values = changed(
+        config_values("ocr", Path("train.jsonl")),
+        model__frontend__blocks=[{"channels": 2, "stride": [2, 2]}, {"channels": 2, "pool": [2, 2]}],
+    )
+    model = build_from_config(parse_config(values), 5)
+    misfits = find_misfits([4, 5, 5, 15, 17, 1], [15, 15, 11, 15, 15, 1], model)
+    assert [(item.index, item.needed, item.frames, item.subsampling) for item in misfits] == [
+        (1, 5, 4, 3),
+        (2, 5, 3, 2),
+        (3, 15, 4, 1),
+        (4, 17, 4, 0),
+    ]
 
 
 def test_nothing_left_is_an_error(model: RecognitionModel) -> None:
