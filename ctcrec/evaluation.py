@@ -1,4 +1,4 @@
-"""Transcribe a manifest and score the result: `hypotheses.jsonl`, and a `Report`."""
+"""Transcribe a manifest and score the result: `hypotheses.jsonl`, a `Report`, and its page to look at and listen to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ctcrec.clips import load_clip
 from ctcrec.errors import CtcrecError, DataError
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example, Hypothesis
-from ctcrec.scoring import Report, score
+from ctcrec.scoring import Report, TimedWord, score
+from ctcrec.scoring.html_report import write_html
+from ctcrec.scoring.media import Clip
 from ctcrec.writers import hypothesis_record
 
 __all__ = ["Evaluation", "evaluate"]
@@ -40,7 +43,8 @@ def evaluate(
     Args:
         recognizer: the model.
         examples: with text.
-        out: folder for `hypotheses.jsonl` (written as it goes), `report.txt`, `report.json` and `worst.txt`.
+        out: folder for `hypotheses.jsonl` (written as it goes), `report.txt`, `report.json`, `report.html`
+            and `worst.txt`.
         done: called with the number of examples transcribed.
 
     Raises:
@@ -65,6 +69,7 @@ def evaluate(
             (out / "report.txt").write_text(report.text(), encoding="utf-8")
             (out / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
             report.write_aligned_worst(out / "worst.txt")
+            write_html(out / "report.html", report, _clips(examples, hypotheses), title=f"Recognition of {out.name}")
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error.strerror or error}; choose another --out") from None
     return Evaluation(report, hypotheses, errors)
@@ -83,6 +88,22 @@ def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict
             for name, hypothesis in hypotheses.items()
         },
     )
+
+
+def _clips(examples: Sequence[Example], hypotheses: dict[str, Hypothesis]) -> Callable[[str], Clip | None]:
+    """Recordings with their words, or line images with their characters, by id; None where a medium cannot be read,
+    which the evaluation has named already."""
+    by_id = {example.id: example for example in examples}
+
+    def clip(identifier: str) -> Clip | None:
+        if identifier not in hypotheses:
+            return None
+        example, hypothesis = by_id[identifier], hypotheses[identifier]
+        words = [TimedWord(span.word, span.start, span.end, span.confidence) for span in hypothesis.word_spans]
+        tokens = [TimedWord(span.token, span.start, span.end, span.confidence) for span in hypothesis.token_spans]
+        return load_clip(example.source, words, tokens, example.start, example.end)
+
+    return clip
 
 
 def _open(out: Path | None) -> TextIO:

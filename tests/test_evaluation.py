@@ -54,6 +54,10 @@ def test_files_and_numbers(recognizer: Recognizer, trained: Trained, tmp_path: P
     json.loads((tmp_path / "out" / "report.json").read_text())
     assert "group0" in report and "group1" in report
     assert examples[1].id in (tmp_path / "out" / "worst.txt").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert examples[1].id in page and 'src="data:image/' in page and 'class="span"' in page
+    assert ('src="data:audio/mpeg;base64,' in page) == (trained.config.modality == "speech")
+    assert "http" not in page
 
 
 def test_an_unreadable_medium_counts_as_nothing_said(recognizer: Recognizer, trained: Trained, tmp_path: Path) -> None:

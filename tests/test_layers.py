@@ -20,9 +20,9 @@ LAYERS = {
     **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
     **dict.fromkeys(("speech", "ocr"), 5),
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
-    "checkpoint": 7,
+    **dict.fromkeys(("checkpoint", "clips", "provenance"), 7),
     **dict.fromkeys(("training", "recognizer"), 8),
-    **dict.fromkeys(("evaluation", "tuning", "recipe"), 9),
+    **dict.fromkeys(("diagnosis", "evaluation", "model_card", "recipe", "tuning"), 9),
     "cli": 10,
 }
 MATHEMATICS = {name for name, layer in LAYERS.items() if layer == 3}

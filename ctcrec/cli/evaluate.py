@@ -17,7 +17,8 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests with text.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for hypotheses.jsonl, report.txt, report.json and worst.txt.")
+        Path | None,
+        typer.Option("--out", help="Folder for hypotheses.jsonl, report.html, report.txt, report.json and worst.txt."),
     ] = None,
     decode: Strategy = None,
     lm: LanguageModel = None,

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from ctcrec.cli import lm, prepare
+from ctcrec.cli.card import card
 from ctcrec.cli.decode import decode
 from ctcrec.cli.evaluate import evaluate
 from ctcrec.cli.score import score
@@ -31,6 +32,7 @@ app.command()(score)
 app.add_typer(lm.app, name="lm")
 app.command()(tune)
 app.command()(decode)
+app.command()(card)
 
 
 def main() -> None:

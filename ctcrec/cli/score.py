@@ -78,7 +78,7 @@ def score(
     ] = None,
 ) -> None:
     """Score hypotheses against references, matched by id: WER, CER, by speaker, with intervals; compare systems."""
-    from ctcrec.cli.clips import CollectionClips
+    from ctcrec.clips import CollectionClips
     from ctcrec.errors import ConfigError, DataError
     from ctcrec.scoring import place_words, read_collection, score_collections
     from ctcrec.scoring.html_report import write_html

@@ -20,6 +20,7 @@ from ctcrec.checkpoint import writing
 from ctcrec.config import Config, dump_config
 from ctcrec.data.dataset import BatchDataset, iterate_batches
 from ctcrec.errors import DataError, TrainingError
+from ctcrec.provenance import recorded
 from ctcrec.records import Batch
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
@@ -61,7 +62,8 @@ def train(
 
     Args:
         config: everything about the run.
-        out: the run's directory: checkpoint, `state.safetensors`, `metrics.jsonl`, `tensorboard/`, `curves.png`.
+        out: the run's directory: checkpoint, `run.json` (see `ctcrec.provenance`), `state.safetensors`,
+            `metrics.jsonl`, `tensorboard/`, `curves.png`.
         resume: go on from the state in `out`; the result is what an uninterrupted training gives.
         overfit: train on this many examples only, validate on the same, without augmentation and dropout,
             and say whether the loss got near zero.
@@ -74,7 +76,7 @@ def train(
     """
     run = _Run(config, Path(out), resume, overfit, TrainingDisplay(console or Console(stderr=True)))
     try:
-        with _stop_signals(run):
+        with _stop_signals(run), recorded(run.out, run.config, resume, run.facts):
             return run.train(stop_after_steps)
     except DataError:  # from loading a batch, so between two steps: nothing that was learned is lost
         run.save_state()
@@ -321,6 +323,17 @@ class _Run:
             say(f"overfit: loss {train_loss:.3f} nats per token after {progress.epoch} epochs, {verdict}", "bold")
         say(f"best epoch {best['epoch']}: CER {100 * best['cer']:.2f} %, WER {100 * best['wer']:.2f} %; {self.out}")
         return Summary(self.out, best["cer"], best["wer"], train_loss, progress.epoch, progress.seconds, overfitted)
+
+    def facts(self) -> dict[str, Any]:
+        """What the run's record says when training ends."""
+        progress = self.progress
+        return {
+            "steps": progress.step,
+            "epochs": progress.epoch,
+            "training_seconds": round(progress.seconds, 1),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "best": progress.best,
+        }
 
     def save_state(self) -> None:
         """Write all that resuming needs."""
