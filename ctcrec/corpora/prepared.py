@@ -24,17 +24,18 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Examples by split name (`train`, `test`, ...) in a fixed order, and what was left out."""
+    """Examples by split name (`train`, `test`, ...) in a fixed order, what was left out, and what else to know."""
 
     splits: Mapping[str, Sequence[Example]]
     left_out: Sequence[LeftOut] = ()
+    notes: Sequence[str] = ()
 
 
 def write_prepared(prepared: Prepared, out: Path, say: Callable[[str], None] = print) -> list[Path]:
     """Write `out/<split>.jsonl` for each split and say what is in them, and what was left out and why.
 
     Raises:
-        CorpusError: nothing at all was found.
+        CorpusError: nothing at all was found, or `out` cannot be written.
     """
     if not any(prepared.splits.values()):
         reasons = Counter(item.reason for item in prepared.left_out)
@@ -43,12 +44,19 @@ def write_prepared(prepared: Prepared, out: Path, say: Callable[[str], None] = p
     paths = []
     for name, examples in prepared.splits.items():
         path = out / f"{name}.jsonl"
-        write_manifest(path, examples)
+        try:
+            write_manifest(path, examples)
+        except OSError as error:
+            raise CorpusError(
+                f"{out}: manifests cannot be written: {error.strerror or error}; choose another --out"
+            ) from None
         paths.append(path)
         say(f"{path}: {_summary(examples)}")
     for reason, count in Counter(item.reason for item in prepared.left_out).most_common():
         some = ", ".join(item.what for item in prepared.left_out if item.reason == reason)
         say(f"left out {count}: {reason} ({some if len(some) < 200 else some[:200] + ' …'})")
+    for note in prepared.notes:
+        say(note)
     return paths
 
 
