@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctcrec.cli import manifests
 from ctcrec.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -105,11 +106,11 @@ def fsdd(
 
 def _write(prepared: Prepared, out: Path) -> None:
     from ctcrec.corpora import write_prepared
-    from ctcrec.errors import CorpusError
 
-    try:
-        write_prepared(prepared, out, say=typer.echo)
-    except OSError as error:
-        raise CorpusError(
-            f"{out}: manifests cannot be written: {error.strerror or error}; choose another --out"
-        ) from None
+    write_prepared(prepared, out, say=typer.echo)
+
+
+app.command()(manifests.merge)
+app.command("filter")(manifests.filter_)
+app.command()(manifests.sample)
+app.command()(manifests.split)

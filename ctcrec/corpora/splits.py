@@ -24,6 +24,7 @@ __all__ = [
     "by_top_folder",
     "group_of",
     "hash_fraction",
+    "parse_fractions",
     "parse_split",
 ]
 
@@ -53,7 +54,7 @@ class Split:
 
 def hash_fraction(key: str) -> float:
     """A number in [0, 1) that depends on the text only (BLAKE2b of its NFC form in UTF-8), uniform over many keys."""
-    digest = hashlib.blake2b(unicodedata.normalize("NFC", key).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(unicodedata.normalize("NFC", key).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: the quotient is exact and below 1
 
 
@@ -130,14 +131,7 @@ def parse_split(text: str, endings: Sequence[str] = ()) -> Split:
     if text == "folders":
         return by_top_folder()
     kind, rest = re.fullmatch(r"(?:(folders|list):)?(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    parts: dict[str, str] = {}
-    for part in rest.split(","):
-        name, separator, value = part.partition("=")
-        if not separator or not value or name in parts:
-            raise InputError(f"--split {text}: {_EXAMPLES}")
-        if re.fullmatch(r"[\w.-]+", name) is None:
-            raise InputError(f"--split {text}: {name!r} cannot name a split; use letters, digits, - and _")
-        parts[name] = value
+    parts = _named_parts(rest, f"--split {text}: {_EXAMPLES}")
     if kind == "list":
         return by_list({name: Path(value) for name, value in parts.items()}, endings)
     fractions = {name: _number(value) for name, value in parts.items()}
@@ -147,6 +141,35 @@ def parse_split(text: str, endings: Sequence[str] = ()) -> Split:
     if kind != "folders" or known:
         raise InputError(f"--split {text}: {_EXAMPLES}")
     return by_folder_name({name: value.split("+") for name, value in parts.items()})
+
+
+def parse_fractions(text: str) -> dict[str, float]:
+    """Shares from what a command line says, `train=0.8,test=0.2`.
+
+    Raises:
+        InputError: the text has another form.
+    """
+    wrong = f"--split {text}: expected names with shares, like train=0.8,valid=0.1,test=0.1"
+    fractions = {}
+    for name, value in _named_parts(text, wrong).items():
+        number = _number(value)
+        if number is None:
+            raise InputError(wrong)
+        fractions[name] = number
+    return fractions
+
+
+def _named_parts(text: str, wrong: str) -> dict[str, str]:
+    """`name=value,name=value` as a dictionary; `wrong` is what to say of anything else."""
+    parts: dict[str, str] = {}
+    for part in text.split(","):
+        name, separator, value = part.partition("=")
+        if not separator or not value or name in parts:
+            raise InputError(wrong)
+        if re.fullmatch(r"[\w.-]+", name) is None:
+            raise InputError(f"{wrong}; {name!r} cannot name a split: use letters, digits, - and _")
+        parts[name] = value
+    return parts
 
 
 def _number(value: str) -> float | None:
