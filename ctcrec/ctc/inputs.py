@@ -2,6 +2,9 @@
 
 Targets and lengths are read on the CPU once, checked, and brought to one form: padded (N, L) int64 targets and (N,)
 int64 lengths. An error names the example and what is wrong with it.
+
+The arithmetic is NumPy's: PyTorch's could wake its OpenMP threads, which then spin for milliseconds on the cores that
+the kernels need.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctcrec.errors import InputError
@@ -17,6 +22,7 @@ from ctcrec.errors import InputError
 __all__ = ["CTCInputs", "Lengths", "check_inputs", "is_feasible", "lengths_tensor", "min_frames"]
 
 Lengths = Tensor | Sequence[int] | int
+Integers = NDArray[np.int64]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -46,7 +52,7 @@ class CTCInputs:
     @property
     def required_frames(self) -> Tensor:
         """(N,) the fewest frames that each target fits: labels + repeats."""
-        return _labels_and_repeats(self.targets, self.target_lengths)
+        return torch.from_numpy(_labels_and_repeats(self.targets.numpy(), self.target_lengths.numpy()))
 
     @property
     def feasible(self) -> Tensor:
@@ -99,69 +105,67 @@ def check_inputs(
         raise InputError(f"blank must be in 0..{classes - 1} (there are {classes} classes), got {blank}")
     if wildcard is not None and 0 <= wildcard < classes:
         raise InputError(f"wildcard must be an id outside the classes 0..{classes - 1}, got {wildcard}")
-    input_lengths = _check_lengths(input_lengths, "input_lengths", count, frames, "frames in the scores")
-    padded, target_lengths = _pad_targets(targets, target_lengths, count, blank)
-    _check_labels(padded, target_lengths, blank, classes, wildcard)
+    frames_of = _check_lengths(input_lengths, "input_lengths", count, frames, "frames in the scores")
+    padded, labels_of = _pad_targets(targets, target_lengths, count, blank)
+    _check_labels(padded, labels_of, blank, classes, wildcard)
     if class_bias is not None:
         if class_bias.shape != (classes,):
             raise InputError(f"label priors must have shape ({classes},), got {tuple(class_bias.shape)}")
         class_bias = class_bias.detach().to("cpu", torch.float64)
-    return CTCInputs(padded, input_lengths, target_lengths, blank, class_bias, wildcard, float(wildcard_score))
+    integers = (torch.from_numpy(values) for values in (padded, frames_of, labels_of))
+    return CTCInputs(*integers, blank, class_bias, wildcard, float(wildcard_score))
 
 
-def _integers(values: Tensor, name: str) -> Tensor:
+def _integers(values: Tensor, name: str) -> Integers:
     if values.dtype not in _INTEGERS:
         raise InputError(f"{name} must have an integer dtype, got {values.dtype}")
-    return values.detach().to("cpu", torch.int64)
+    return values.detach().cpu().numpy().astype(np.int64, copy=False)
 
 
-def _check_lengths(lengths: Tensor, name: str, count: int, limit: int, what: str) -> Tensor:
-    lengths = _integers(lengths, name).reshape(-1)
-    if lengths.shape[0] != count:
-        raise InputError(f"{name} has {lengths.shape[0]} entries for a batch of {count}")
-    wrong = (lengths < 0) | (lengths > limit)
+def _check_lengths(lengths: Tensor, name: str, count: int, limit: int, what: str) -> Integers:
+    numbers = _integers(lengths, name).reshape(-1)
+    if len(numbers) != count:
+        raise InputError(f"{name} has {len(numbers)} entries for a batch of {count}")
+    wrong = (numbers < 0) | (numbers > limit)
     if wrong.any():
-        n = int(wrong.nonzero()[0, 0])
-        raise InputError(f"{name}[{n}] is {int(lengths[n])}; expected 0..{limit}, the number of {what}")
-    return lengths.contiguous()
+        n = int(wrong.argmax())
+        raise InputError(f"{name}[{n}] is {numbers[n]}; expected 0..{limit}, the number of {what}")
+    return np.ascontiguousarray(numbers)
 
 
-def _pad_targets(targets: Tensor, target_lengths: Tensor, count: int, blank: int) -> tuple[Tensor, Tensor]:
+def _pad_targets(targets: Tensor, target_lengths: Tensor, count: int, blank: int) -> tuple[Integers, Integers]:
     """Padded targets (N, L) from padded or concatenated ones, `blank` beyond each length."""
-    targets = _integers(targets, "targets")
-    if targets.dim() == 1:
-        lengths = _check_lengths(target_lengths, "target_lengths", count, targets.shape[0], "targets")
-        if int(lengths.sum()) != targets.shape[0]:
+    labels = _integers(targets, "targets")
+    if labels.ndim == 1:
+        lengths = _check_lengths(target_lengths, "target_lengths", count, len(labels), "targets")
+        if lengths.sum() != len(labels):
             raise InputError(
-                f"concatenated targets have {targets.shape[0]} entries, but target_lengths add up to "
-                f"{int(lengths.sum())}"
+                f"concatenated targets have {len(labels)} entries, but target_lengths add up to {lengths.sum()}"
             )
-    elif targets.dim() == 2 and targets.shape[0] == count:
-        lengths = _check_lengths(target_lengths, "target_lengths", count, targets.shape[1], "columns of targets")
+    elif labels.ndim == 2 and len(labels) == count:
+        lengths = _check_lengths(target_lengths, "target_lengths", count, labels.shape[1], "columns of targets")
     else:
         raise InputError(f"targets must be ({count}, L) or concatenated (sum of lengths,), got {tuple(targets.shape)}")
-    longest = int(lengths.max()) if count else 0
-    inside = torch.arange(longest) < lengths.unsqueeze(1)
-    padded = torch.full((count, longest), blank, dtype=torch.int64)
-    padded[inside] = targets if targets.dim() == 1 else targets[:, :longest][inside]
+    longest = int(lengths.max(initial=0))
+    inside = np.arange(longest) < lengths[:, None]
+    padded = np.full((count, longest), blank, dtype=np.int64)
+    padded[inside] = labels if labels.ndim == 1 else labels[:, :longest][inside]
     return padded, lengths
 
 
-def _check_labels(padded: Tensor, lengths: Tensor, blank: int, classes: int, wildcard: int | None) -> None:
-    inside = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+def _check_labels(padded: Integers, lengths: Integers, blank: int, classes: int, wildcard: int | None) -> None:
+    inside = np.arange(padded.shape[1]) < lengths[:, None]
     wrong = inside & ((padded < 0) | (padded >= classes) | (padded == blank))
     if wildcard is not None:
         wrong &= padded != wildcard
     if wrong.any():
-        n, i = (int(value) for value in wrong.nonzero()[0])
-        label = int(padded[n, i])
+        n, i = np.argwhere(wrong)[0]
+        label = padded[n, i]
         reason = "is the blank" if label == blank else f"is outside the classes 0..{classes - 1}"
         raise InputError(f"target {label} of example {n} at position {i} {reason}")
 
 
-def _labels_and_repeats(padded: Tensor, lengths: Tensor) -> Tensor:
-    if padded.shape[1] < 2:
-        return lengths.clone()
-    inside = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+def _labels_and_repeats(padded: Integers, lengths: Integers) -> Integers:
+    inside = np.arange(1, padded.shape[1]) < lengths[:, None]
     repeats = (padded[:, 1:] == padded[:, :-1]) & inside
-    return lengths + repeats.sum(dim=1)
+    return lengths + repeats.sum(axis=1)
