@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ctcrec.clips import load_clip
+from ctcrec.data.manifest import iterate_manifest
+from ctcrec.data.provenance import check_partitions, text_conventions
 from ctcrec.errors import CtcrecError, DataError
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example, Hypothesis
@@ -38,6 +42,8 @@ def evaluate(
 ) -> Evaluation:
     """Transcribe all examples and score them under the checkpoint's text convention, by speaker or writer.
 
+    The signature of the score also names the convention that the manifest says its texts were written after.
+
     An example whose medium cannot be read counts as an empty hypothesis and is named.
 
     Args:
@@ -48,8 +54,10 @@ def evaluate(
         done: called with the number of examples transcribed.
 
     Raises:
-        DataError: no example could be read, or `out` cannot be written.
+        DataError: no example could be read, or `out` cannot be written; or the examples are of another, overlapping
+            split of the corpus than those the model was trained on.
     """
+    _check_split(recognizer, examples)
     hypotheses: dict[str, Hypothesis] = {}
     errors: dict[str, CtcrecError] = {}
     try:
@@ -77,7 +85,7 @@ def evaluate(
 
 def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict[str, Hypothesis]) -> Report:
     references = {example.id: example.text or "" for example in examples}
-    return score(
+    report = score(
         references,
         {name: hypothesis.text for name, hypothesis in hypotheses.items()},
         {example.id: example.group for example in examples if example.group is not None},
@@ -88,6 +96,19 @@ def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict
             for name, hypothesis in hypotheses.items()
         },
     )
+    conventions = ",".join(text_conventions(examples))
+    return (
+        dataclasses.replace(report, signature=f"{report.signature}|manifest:{conventions}") if conventions else report
+    )
+
+
+def _check_split(recognizer: Recognizer, examples: Sequence[Example]) -> None:
+    """Refuse to test on one split of a corpus what was trained on another that overlaps it, as far as the training
+    manifests are still where the checkpoint's configuration says."""
+    if any("partition" in example.extra for example in examples):
+        paths = [Path(path) for path in recognizer.checkpoint.config.data.train]
+        first = [example for path in paths if path.is_file() for example in itertools.islice(iterate_manifest(path), 1)]
+        check_partitions([*examples, *first])
 
 
 def _clips(examples: Sequence[Example], hypotheses: dict[str, Hypothesis]) -> Callable[[str], Clip | None]:

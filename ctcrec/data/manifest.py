@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctcrec.data.provenance import check_partitions
 from ctcrec.errors import ManifestError
 from ctcrec.records import Example
 
@@ -77,7 +78,8 @@ def read_manifest(path: str | Path, require_text: bool = False) -> list[Example]
 
 
 def read_manifests(paths: Sequence[str | Path], require_text: bool = False) -> list[Example]:
-    """All examples of several manifests together; ids must be unique over all of them."""
+    """All examples of several manifests together; ids must be unique over all of them, and overlapping splits of one
+    corpus not mixed (`ctcrec.data.provenance`)."""
     examples: list[Example] = []
     seen: dict[str, str | Path] = {}
     for path in paths:
@@ -90,6 +92,7 @@ def read_manifests(paths: Sequence[str | Path], require_text: bool = False) -> l
             examples.append(example)
     if not examples:
         raise ManifestError(f"{', '.join(map(str, paths)) or 'no manifest'}: no examples")
+    check_partitions(examples)
     return examples
 
 

@@ -13,6 +13,7 @@ from ctcrec.config import Config, load_config
 from ctcrec.data.batching import BatchPlan, plan_batches
 from ctcrec.data.dataset import BatchDataset, example_generator, load_features
 from ctcrec.data.preprocessing import Preprocessor
+from ctcrec.data.provenance import check_partitions
 from ctcrec.errors import ConfigError, TrainingError
 from ctcrec.modalities import build_preprocessor
 from ctcrec.models.recognition_model import RecognitionModel
@@ -29,11 +30,21 @@ from ctcrec.training.corpus import (
 from ctcrec.training.logging import TrainingDisplay
 from ctcrec.training.objective import loss_sum
 
-__all__ = ["STATE_FILE", "Setup", "check_directory", "overfit_config", "plan_epoch", "prepare", "say_facts"]
+__all__ = [
+    "STATE_FILE",
+    "InitialLoss",
+    "Setup",
+    "check_directory",
+    "initial_loss",
+    "overfit_config",
+    "plan_epoch",
+    "prepare",
+    "say_facts",
+]
 
 STATE_FILE = "state.safetensors"
 _STATISTICS_EXAMPLES = 1000  # enough for a mean and a deviation
-_INITIAL_LOSS_RANGE = (0.8, 1.5)  # of the loss of uniform output; random logits are a little worse than uniform
+_INITIAL_LOSS_RANGE = (0.8, 1.5)  # of the loss of uniform output
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ def prepare(config: Config, out: Path, resume: bool, overfit: int | None, displa
     preprocessor = build_preprocessor(config.features)
     examples = read_texts(config.data.train, normalizer, "data.train")[:overfit]
     valid_examples = examples if overfit else read_texts(config.data.valid, normalizer, "data.valid")
+    check_partitions([*examples, *valid_examples])
     tokenizer = load_tokenizer(out) if resume else build_tokenizer(config, examples)
     model = build_from_config(config, len(tokenizer)).to(device)
     unknown = unknown_characters(valid_examples, tokenizer)
@@ -115,15 +127,11 @@ def say_facts(setup: Setup, display: TrainingDisplay) -> None:
         f" {parameters:,} parameters, {setup.device}"
     )
     display.say(f"{len(plan)} batches an epoch, {100 * plan.padding:.1f} % of their frames are padding")
-    chosen = plan.batches[0]
-    measured = _initial_loss(setup, chosen)
-    expected = expected_initial_loss(setup.corpus.select(chosen), setup.model, len(setup.tokenizer))
-    low, high = _INITIAL_LOSS_RANGE
-    usual = low * expected <= measured <= high * expected + 1.0
-    verdict = "as expected" if usual else "NOT as expected: check the features, the normalization and the targets"
+    loss = initial_loss(setup, plan.batches[0])
+    verdict = "as expected" if loss.usual else "NOT as expected: check the features, the normalization and the targets"
     display.say(
-        f"initial loss {measured:.2f} nats per token, {expected:.2f} if the output were uniform: {verdict}",
-        None if usual else "yellow",
+        f"initial loss {loss.measured:.2f} nats per token, {loss.expected:.2f} if the output were uniform: {verdict}",
+        None if loss.usual else "yellow",
     )
 
 
@@ -170,8 +178,27 @@ def _set_statistics(setup: Setup) -> None:
     setup.model.frontend.set_statistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())
 
 
-def _initial_loss(setup: Setup, chosen: tuple[int, ...]) -> float:
-    """The untrained model's loss on one batch, nats per token; leaves no trace in batch statistics or generators.
+@dataclass(frozen=True, slots=True)
+class InitialLoss:
+    """An untrained model's loss in nats per token, and what it would be if the output were uniform."""
+
+    measured: float
+    expected: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between these, it is usual: random logits are a little worse than uniform ones."""
+        low, high = _INITIAL_LOSS_RANGE
+        return low * self.expected, high * self.expected + 1.0
+
+    @property
+    def usual(self) -> bool:
+        low, high = self.bounds
+        return low <= self.measured <= high
+
+
+def initial_loss(setup: Setup, chosen: tuple[int, ...]) -> InitialLoss:
+    """The untrained model's loss on one batch; leaves no trace in batch statistics or generators.
 
     Its gradient is computed too, so that the loss kernels are compiled before the time of training counts.
     """
@@ -186,4 +213,5 @@ def _initial_loss(setup: Setup, chosen: tuple[int, ...]) -> float:
     torch.autograd.backward(loss)
     for name, buffer in setup.model.named_buffers():
         buffer.copy_(buffers[name])
-    return float(loss.detach()) / int(batch.target_lengths.sum())
+    measured = float(loss.detach()) / int(batch.target_lengths.sum())
+    return InitialLoss(measured, expected_initial_loss(corpus.select(chosen), setup.model, len(setup.tokenizer)))
