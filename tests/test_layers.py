@@ -15,14 +15,14 @@ PACKAGE = Path(ctcrec.__file__).parent
 LAYERS = {
     "errors": 0,
     "records": 1,
-    "config": 2,
+    **dict.fromkeys(("config", "signals"), 2),
     **dict.fromkeys(("ctc", "decoding", "lm", "text", "scoring", "losses"), 3),
     **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
     **dict.fromkeys(("speech", "ocr"), 5),
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
     **dict.fromkeys(("checkpoint", "clips", "provenance"), 7),
     **dict.fromkeys(("training", "recognizer"), 8),
-    **dict.fromkeys(("diagnosis", "evaluation", "model_card", "recipe", "tuning"), 9),
+    **dict.fromkeys(("checking", "diagnosis", "evaluation", "model_card", "recipe", "tuning"), 9),
     "cli": 10,
 }
 MATHEMATICS = {name for name, layer in LAYERS.items() if layer == 3}
