@@ -22,6 +22,7 @@ __all__ = ["Collector", "Kind", "kind_of"]
 Kind = Literal["lines", "utterances"]
 
 _OVERHANG = 0.1  # seconds that an end may lie beyond its recording, because people round (as in ctcrec.speech.media)
+_WHOLE = 0.02  # seconds by which a part may be shorter than its recording and still be all of it
 _RESERVED = frozenset(Example.__dataclass_fields__)
 
 
@@ -129,7 +130,7 @@ def _part(fields: Mapping[str, Any], duration: float) -> dict[str, float | None]
         end = duration
     if start >= end:
         raise Unusable("its part of the recording is empty")
-    if start == 0.0 and end >= duration - 1e-3:
+    if start == 0.0 and end >= duration - _WHOLE:
         return {"start": None, "end": None}
     return {"start": start, "end": end}
 
