@@ -22,6 +22,41 @@ Source = Annotated[Path, typer.Argument(help="Folder of the corpus.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the manifests; it is made if needed.")]
 
 
+FileOrFolder = Annotated[Path, typer.Argument(help="Folder of the corpus, or one file of it.")]
+Media = Annotated[
+    Path | None,
+    typer.Option("--media", help="A second folder that media may be in; others that the corpus names are refused."),
+]
+
+
+class IamSplit(StrEnum):
+    """The published splits of IAM."""
+
+    RWTH = "rwth"
+    OFFICIAL = "official"
+
+
+class IamText(StrEnum):
+    """Where the transcripts of IAM are from."""
+
+    ASCII = "ascii"
+    XML = "xml"
+
+
+class StruckOut(StrEnum):
+    """What happens to struck-out words."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class LjspeechText(StrEnum):
+    """Columns of LJSpeech's metadata."""
+
+    NORMALIZED = "normalized"
+    RAW = "raw"
+
+
 class PairKind(StrEnum):
     """What a folder of pairs holds."""
 
@@ -101,6 +136,151 @@ def fsdd(
             seed=seed,
             done=done,
         )
+    _write(prepared, out)
+
+
+@app.command()
+def iam(
+    source: Source,
+    out: Out,
+    split: Annotated[IamSplit, typer.Option(help="Which of the two published splits; they must never be mixed.")],
+    text: Annotated[
+        IamText, typer.Option(help="Transcripts of ascii/lines.txt, or of xml/ (no space before punctuation).")
+    ] = IamText.ASCII,
+    list_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--list",
+            metavar="SPLIT=FILE",
+            help="List of train, valid or test: one form (a01-000u) or line (a01-000u-00) a row. Default: a file below"
+            " SOURCE with its usual name, e.g. train.uttlist (rwth), trainset.txt (official).",
+        ),
+    ] = None,
+    struck_out: Annotated[StruckOut, typer.Option(help="Struck-out words, # in the transcripts.")] = StruckOut.KEEP,
+    media: Media = None,
+) -> None:
+    """IAM Handwriting Database: lines/, and ascii/lines.txt with forms.txt or xml/; train, valid and test."""
+    from ctcrec.corpora import iam as corpus
+    from ctcrec.corpora.iam_splits import refuse_other_split
+
+    lists = {name: Path(file) for name, _, file in (item.partition("=") for item in list_ or ())}
+    refuse_other_split(out, split.value)
+    with progress_bar("lines") as done:
+        prepared = corpus.prepare(source, split.value, text.value, lists, struck_out.value, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def kaldi(source: Source, out: Out, media: Media = None) -> None:
+    """Kaldi data folder, or a folder of them: wav.scp, text, and if there are any segments and utt2spk."""
+    from ctcrec.corpora import kaldi as corpus
+
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def nemo(source: FileOrFolder, out: Out, media: Media = None) -> None:
+    """NeMo manifests (JSONL: audio_filepath, duration, offset, text): one file, or all of a folder."""
+    from ctcrec.corpora import nemo as corpus
+
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def lhotse(source: Source, out: Out, media: Media = None) -> None:
+    """Lhotse: *recordings*.jsonl(.gz) with *supervisions*.jsonl(.gz)."""
+    from ctcrec.corpora import lhotse as corpus
+
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def ljspeech(
+    source: Source,
+    out: Out,
+    text: Annotated[
+        LjspeechText, typer.Option(help="Column of the text; normalized has numbers as words.")
+    ] = LjspeechText.NORMALIZED,
+    media: Media = None,
+) -> None:
+    """LJSpeech's layout: metadata.csv (id|text|normalized text) and wavs/."""
+    from ctcrec.corpora import ljspeech as corpus
+
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, text.value, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def commonvoice(
+    source: Source,
+    out: Out,
+    subset: Annotated[
+        list[str] | None, typer.Option(help="Table to prepare, e.g. validated; repeatable. Default: train, dev, test.")
+    ] = None,
+    media: Media = None,
+) -> None:
+    """Mozilla Common Voice, the folder of one language: train.tsv, dev.tsv, test.tsv and clips/."""
+    from ctcrec.corpora import commonvoice as corpus
+
+    with progress_bar("utterances") as done:
+        prepared = corpus.prepare(source, subset, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def page(source: FileOrFolder, out: Out, media: Media = None) -> None:
+    """PAGE XML with its page images: each line is cut out into DIR/lines."""
+    from ctcrec.corpora import page as corpus
+
+    with progress_bar("lines") as done:
+        prepared = corpus.prepare(source, out, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def alto(source: FileOrFolder, out: Out, media: Media = None) -> None:
+    """ALTO XML with its page images: each line is cut out into DIR/lines."""
+    from ctcrec.corpora import alto as corpus
+
+    with progress_bar("lines") as done:
+        prepared = corpus.prepare(source, out, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def huggingface(
+    source: FileOrFolder,
+    out: Out,
+    text_column: Annotated[str | None, typer.Option(help="Default: text, sentence, transcription, ...")] = None,
+    media_column: Annotated[str | None, typer.Option(help="Default: the only audio or image column.")] = None,
+    media: Media = None,
+) -> None:
+    """A local Hugging Face dataset (save_to_disk), or Parquet files, with an audio or an image column."""
+    from ctcrec.corpora import huggingface as corpus
+
+    with progress_bar("rows") as done:
+        prepared = corpus.prepare(source, out, text_column, media_column, media, done)
+    _write(prepared, out)
+
+
+@app.command()
+def tsv(
+    source: Annotated[Path, typer.Argument(help="Table: path and text, or a header with these and more columns.")],
+    out: Out,
+    media: Media = None,
+) -> None:
+    """A tab-separated table of audio files or line images and their texts."""
+    from ctcrec.corpora import tsv as corpus
+
+    with progress_bar("rows") as done:
+        prepared = corpus.prepare(source, media, done)
     _write(prepared, out)
 
 
