@@ -8,8 +8,11 @@ import typer
 
 from ctcrec.cli import lm, prepare
 from ctcrec.cli.card import card
+from ctcrec.cli.check import check
 from ctcrec.cli.decode import decode
+from ctcrec.cli.doctor import doctor
 from ctcrec.cli.evaluate import evaluate
+from ctcrec.cli.inspect import inspect
 from ctcrec.cli.score import score
 from ctcrec.cli.train import train
 from ctcrec.cli.transcribe import transcribe
@@ -25,6 +28,7 @@ app = typer.Typer(
     help="Recognize speech and text lines with CTC: prepare a corpus, train, transcribe, score.",
 )
 app.add_typer(prepare.app, name="prepare")
+app.command()(check)
 app.command()(train)
 app.command()(transcribe)
 app.command()(evaluate)
@@ -32,6 +36,8 @@ app.command()(score)
 app.add_typer(lm.app, name="lm")
 app.command()(tune)
 app.command()(decode)
+app.command()(doctor)
+app.command()(inspect)
 app.command()(card)
 
 
