@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,7 +84,7 @@ def check(
         progress: called with the number of rows when reading begins.
 
     Raises:
-        ManifestError: a manifest cannot be read, or there is no example.
+        ManifestError: a manifest cannot be read.
         DataError: `out` cannot be written.
         InputError: a manifest is given twice, or is `out`.
     """
@@ -98,8 +97,6 @@ def check(
             inspection.take(*item, medium)
             done(number)
     findings = tuple(inspection.finish())
-    if not inspection.entries and not findings:
-        raise ManifestError(f"{', '.join(map(str, manifests)) or 'no manifest'}: no examples")
     if out is not None:
         write_findings(out, findings)
     not_checked = []
@@ -122,7 +119,7 @@ class _Inspection:
         self._texts = TextSurvey()
         self._unknown: dict[str, Gathered] = {}
         self._twice: dict[tuple[str, str], Gathered] = {}
-        self._seen: dict[str, set[str]] = defaultdict(set)
+        self._seen: dict[str, set[str]] = {}  # ids of each manifest
         self._to_fit: list[int] = []  # numbers of entries, and of each:
         self._needed: list[int] = []  # frames that its target needs
         self._frames: list[int] = []  # feature frames that it has
@@ -135,6 +132,7 @@ class _Inspection:
             def note(error: ManifestError, name: str = name) -> None:
                 self._findings.append(Finding("row", str(error), manifests=(name,)))
 
+            self._seen[name] = set()
             for example in iterate_manifest(path, malformed=note):
                 modality = self._target.modality if self._target else guess_modality(example)
                 source = os.path.abspath(example.source)
@@ -161,6 +159,10 @@ class _Inspection:
     def finish(self) -> Iterator[Finding]:
         """All findings, after the last example."""
         yield from self._findings
+        for manifest, ids in self._seen.items():
+            if not ids:
+                message = f"{manifest}: has no examples; leave it out, or prepare its corpus again"
+                yield Finding("row", message, count=0, manifests=(manifest,))
         for (_, example_id), gathered in self._twice.items():
             yield gathered.finding("id", f"id {example_id!r} occurs {gathered.count + 1} times; make ids unique")
         for character, gathered in sorted(self._unknown.items()):

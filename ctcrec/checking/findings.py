@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Finding", "Gathered", "findings_text", "write_findings"]
 Severity = Literal["error", "warning"]
 
 KINDS: Mapping[str, tuple[Severity, str]] = {
-    "row": ("error", "rows of a manifest that are malformed"),
+    "row": ("error", "malformed rows, and manifests without examples"),
     "id": ("error", "ids that occur more than once in a manifest"),
     "text": ("error", "examples without text"),
     "media": ("error", "media that cannot be read"),

@@ -82,13 +82,14 @@ def _opened(media: str | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]]:
                 raise MediaError(f"{name}: is in a codec that cannot be read, or is damaged; convert it to wav or flac")
             if not stream.rate or not stream.channels:
                 raise MediaError(
-                    f"{name}: is no audio, or is damaged: it has no sample rate or no channels; convert it"
+                    f"{name}: is no audio, has no header, or is damaged: it has no sample rate or no channels;"
+                    " convert it to wav or flac"
                 )
             yield container, stream
     except (av.FFmpegError, ValueError, OverflowError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(
-            f"{name}: is no audio that ctcrec can read, or is damaged ({why}); convert it to wav or flac"
+            f"{name}: is no audio that ctcrec can read, has no header, or is damaged ({why}); convert it to wav or flac"
         ) from None
 
 

@@ -116,10 +116,14 @@ def test_malformed_rows_are_all_found(tmp_path: Path) -> None:
     assert report.breaks_training and report.n_examples == 3
 
 
-def test_only_malformed_rows(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text("{\n")
-    assert check([path], processes=0).breaks_training
+@pytest.mark.parametrize(("content", "count"), [("{\n", 2), ("\n", 1), ("", 1)])
+def test_manifests_without_examples(tmp_path: Path, content: str, count: int) -> None:
+    path = tmp_path / "none.jsonl"
+    path.write_text(content)
+    write_manifest(tmp_path / "train.jsonl", lines(tmp_path / "l"))
+    report = check([tmp_path / "train.jsonl", path], processes=0)
+    assert set(found(report)) == {"row"} and len(report.findings) == count and report.breaks_training
+    assert f"{path}: has no examples" in report.findings[-1].message
 
 
 def test_ids_twice(tmp_path: Path) -> None:
@@ -391,8 +395,6 @@ def test_every_kind_is_provoked_by_a_test() -> None:
 def test_unusable_arguments(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("\n")
-    with pytest.raises(ManifestError, match="no examples"):
-        check([path], processes=0)
     with pytest.raises(ManifestError, match="no such manifest"):
         check([tmp_path / "none.jsonl"], processes=0)
     with pytest.raises(InputError, match="is given twice"):
