@@ -36,6 +36,8 @@ SHAPES = [
     (6000, 4, 32, 1000),
 ]
 
+PAUSE = 0.05  # seconds; until then, the OpenMP threads of PyTorch's last step spin
+
 Loss = Callable[..., Tensor]
 
 
@@ -57,6 +59,7 @@ def problem(shape: tuple[int, ...]) -> tuple[Tensor, tuple[Tensor, Tensor, Tenso
 def step(loss: Loss, logits: Tensor, arguments: tuple[Tensor, ...]) -> tuple[float, float]:
     """Seconds of one forward and backward pass, on the clock and of all threads' CPU time."""
     logits.grad = None
+    time.sleep(PAUSE)
     start, start_cpu = time.perf_counter(), time.process_time()
     loss(logits, *arguments).backward()
     return time.perf_counter() - start, time.process_time() - start_cpu

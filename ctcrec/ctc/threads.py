@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 
 __all__ = ["run_balanced"]
 
+_LEAST = 1 << 20  # units of cost that a thread must be worth: a millisecond or so; waking one takes part of that
+
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 
 
 def run_balanced(task: Callable[[NDArray[np.int64]], object], costs: NDArray[np.float64]) -> None:
-    """Calls `task(indices)` so that all indices of `costs` are done once, on as many threads as PyTorch uses."""
-    threads = min(torch.get_num_threads(), len(costs))
+    """Calls `task(indices)` so that all indices of `costs` are done once, on as many threads as PyTorch uses.
+
+    `costs` are in units of a nanosecond or so. Where there is little to do, the calling thread does all of it.
+    """
+    threads = min(torch.get_num_threads(), len(costs), int(costs.sum()) // _LEAST)
     if threads <= 1:
         task(np.arange(len(costs)))
         return

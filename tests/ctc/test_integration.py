@@ -62,6 +62,7 @@ def test_operators_keep_their_contract() -> None:
     torch.library.opcheck(torch.ops.ctcrec.ctc_nll.default, given, test_utils=("test_schema", "test_faketensor"))
 
 
+@pytest.mark.usefixtures("small_calls_use_threads")
 def test_callers_may_be_threads() -> None:
     logits = torch.randn(40, 8, 12, generator=torch.Generator().manual_seed(1))
     targets = torch.randint(1, 12, (8, 10), generator=torch.Generator().manual_seed(2))
@@ -87,6 +88,7 @@ def _loss_in_child(queue: multiprocessing.Queue[float]) -> None:
     queue.put(float(ctc_loss_from_logits(torch.zeros(9, 3, 6), *arguments())))
 
 
+@pytest.mark.usefixtures("small_calls_use_threads")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_works_in_a_forked_child_after_threads_ran() -> None:
     before = torch.get_num_threads()

@@ -128,6 +128,7 @@ def test_log_space_takes_over_and_agrees() -> None:
     compare(logits, torch.tensor([[1, 2, 3, 1, 1, 4], [4, 3, 2, 1, 2, 3]]))
 
 
+@pytest.mark.usefixtures("small_calls_use_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_same_bits_for_any_number_of_threads(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(5)
