@@ -112,8 +112,15 @@ def check_inputs(
         if class_bias.shape != (classes,):
             raise InputError(f"label priors must have shape ({classes},), got {tuple(class_bias.shape)}")
         class_bias = class_bias.detach().to("cpu", torch.float64)
-    integers = (torch.from_numpy(values) for values in (padded, frames_of, labels_of))
-    return CTCInputs(*integers, blank, class_bias, wildcard, float(wildcard_score))
+    return CTCInputs(
+        torch.from_numpy(padded),
+        torch.from_numpy(frames_of),
+        torch.from_numpy(labels_of),
+        blank,
+        class_bias,
+        wildcard,
+        float(wildcard_score),
+    )
 
 
 def _integers(values: Tensor, name: str) -> Integers:
