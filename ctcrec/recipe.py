@@ -72,10 +72,10 @@ def train(config: Path, run: Path, train: list[Path], valid: list[Path], setting
     return max(row.get("seconds", 0.0) for row in rows)
 
 
-def evaluate(name: str, run: Path, manifest: Path, seconds: float) -> Result:
-    """`ctcrec evaluate`; the report is kept beside the run's checkpoint."""
-    out = run / f"evaluation-{manifest.stem}"
-    ctcrec("evaluate", run, manifest, "--out", out)
+def evaluate(name: str, run: Path, manifest: Path, seconds: float, *options: object, kind: str = "") -> Result:
+    """`ctcrec evaluate`; the report is kept beside the run's checkpoint, where `kind` ends its name."""
+    out = run / f"evaluation-{manifest.stem}{kind}"
+    ctcrec("evaluate", run, manifest, "--out", out, *options)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     rates = {unit: 100 * report[unit]["rate"] for unit in ("words", "characters")}
     return Result(name, report["examples"], rates["words"], rates["characters"], seconds, out / "report.txt")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -264,3 +266,23 @@ def test_links_out_of_the_release(own_tree: IamTree, tmp_path: Path) -> None:
         write_prepared(refused, tmp_path / "out", say=lambda text: None)
     allowed = prepare(own_tree.folder, "rwth", lists=lists, media=tmp_path / "elsewhere")
     assert len(allowed.splits["train"]) == 3 * LINES - 2
+
+
+@pytest.mark.slow
+def test_the_recipe_runs(tree: IamTree, tmp_path: Path) -> None:
+    """`recipes/iam/run.py` from the release's tree to both scores, with a tiny model."""
+    small = ("training.epochs=2", "training.workers=0", "training.warmup_steps=2", "model.encoder.layers=1")
+    arguments = [word for item in (*small, "model.encoder.width=24") for word in ("--set", item)]
+    arguments += [word for name, path in tree.lists(RWTH).items() for word in ("--list", f"{name}={path}")]
+    script = Path(__file__).parents[2] / "recipes/iam/run.py"
+    finished = subprocess.run(
+        [sys.executable, script, "--data", tree.folder, "--out", tmp_path, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("|manifest:iam-ascii.v1") == 2
+    assert "iam rwth-ascii, 6-gram" in finished.stdout
+    model = tmp_path / "rwth-ascii/model"
+    assert {path.name for path in model.glob("evaluation-*")} == {"evaluation-test", "evaluation-test-n-gram"}
