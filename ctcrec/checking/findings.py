@@ -124,4 +124,5 @@ def findings_text(findings: Sequence[Finding], shown: int = 5) -> str:
 def _one_line(finding: Finding) -> str:
     named = ", ".join(finding.ids[:3]) + (", …" if finding.count > 3 else "")
     text = f"{named}: {finding.message}" if finding.ids else finding.message
-    return text.encode("utf-8", "backslashreplace").decode().replace("\n", " ")
+    # Texts and names may hold anything; a terminal obeys some of it.
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -7,6 +7,7 @@ Keys: `id`, `source`, `text`, and optionally `start`/`end`, `duration` or `width
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,7 +102,7 @@ def write_manifest(path: str | Path, examples: Iterable[Example]) -> int:
     or beside it. Returns the number of rows."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent.resolve()
+    folder = os.path.realpath(path.parent)
     temporary = path.with_name(path.name + ".tmp")
     rows = 0
     with temporary.open("w", encoding="utf-8") as file:
@@ -112,15 +113,21 @@ def write_manifest(path: str | Path, examples: Iterable[Example]) -> int:
     return rows
 
 
-def _row(example: Example, folder: Path) -> dict[str, Any]:
+def _row(example: Example, folder: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for field in dataclasses.fields(example):
         value = getattr(example, field.name)
         if field.name == "source":
-            row["source"] = Path(os.path.relpath(Path(value).resolve(), folder)).as_posix()
+            row["source"] = Path(_relative(os.path.dirname(value), folder), os.path.basename(value)).as_posix()
         elif field.name != "extra" and value is not None:
             row[field.name] = value
     return {**row, **example.extra}
+
+
+@functools.lru_cache(maxsize=256)  # many media lie in one folder, and the links above it are slow to follow
+def _relative(directory: str, folder: str) -> str:
+    """The way from `folder`, which has no links in it, to a directory. Media may be links themselves."""
+    return os.path.relpath(os.path.realpath(directory), folder)
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -150,10 +157,17 @@ def _parse(line: str, folder: Path, where: str, require_text: bool) -> Example:
             extra[key] = value
         elif value is not None:
             known[key] = _checked(key, value, types, where)
-    if not known["id"] or not known["source"]:
-        raise ManifestError(f"{where}: id and source must not be empty")
+    if not known["id"] or not _is_file_name(known["source"]):
+        raise ManifestError(f"{where}: id and source must not be empty, and source must be a file name")
     known["source"] = folder / known["source"]
     return Example(**known, extra=extra)
+
+
+def _is_file_name(source: str) -> bool:
+    try:
+        return bool(source) and b"\0" not in os.fsencode(source)
+    except UnicodeEncodeError:  # half a surrogate pair that stands for no byte
+        return False
 
 
 def _checked(key: str, value: Any, types: tuple[type, ...], where: str) -> Any:

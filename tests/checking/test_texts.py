@@ -80,6 +80,11 @@ def test_many_examples_are_counted_and_some_named() -> None:
     assert finding.count == 300 and len(finding.ids) == 100 and finding.manifests == ("train.jsonl",)
 
 
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    finding = Finding("media", "a\nb", ("\x1b[2J\u202e\ud83d",))
+    assert findings_text([finding]).splitlines()[1] == r"    \x1b[2J\u202e\ud83d: a\nb"
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=()), max_size=20), max_size=8))
 def test_any_text_can_be_surveyed_and_printed(texts: list[str]) -> None:
     findings_text(survey(*texts)).encode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,8 @@ def test_empty_lines_and_nulls_are_no_rows(tmp_path: Path) -> None:
         ({"id": "a"}, "the key 'source' is missing"),
         ({"id": "a", "source": "b"}, "the key 'text' is missing"),
         (row(id=""), "must not be empty"),
+        (row(source="a\ud800b"), "must not be empty, and source must be a file name"),
+        (row(source="a\0b"), "must not be empty, and source must be a file name"),
         (row(id=3), "id must be a string, got 3"),
         (row(source=["x"]), "source must be a string"),
         (row(text=1.5), "text must be a string"),
@@ -145,6 +149,62 @@ def test_rows_come_one_at_a_time(tmp_path: Path) -> None:
     assert next(rows).id == "a"
     with pytest.raises(ManifestError):
         next(rows)
+
+
+@pytest.mark.slow
+def test_fuzz(tmp_path: Path) -> None:
+    """10,000 damaged manifests: bytes changed, cut out, doubled; keys with other values. Only ManifestError comes."""
+    generator = random.Random(0)
+    keys = ["source", "text", "start", "end", "duration", "width", "speaker", "x"]
+    values = [None, True, -1, 0, 1.5, 1e308, 10**30, "", "a", "\0", "\ud800", "../../x", [], {}, [[1]], {"a": None}]
+    path = tmp_path / "train.jsonl"
+    read = 0
+    for _ in range(10_000):
+        rows = [row(id=name) for name in "abc"]
+        rows[0][generator.choice(keys)] = generator.choice(values)
+        data = bytearray("\n".join(map(json.dumps, rows)).encode())
+        for _ in range(generator.choice([0, 0, 1, 2, 3])):
+            place, length = generator.randrange(len(data)), generator.randrange(1, 6)
+            data[place : place + length] = generator.choice(
+                [
+                    generator.randbytes(length),
+                    b"",
+                    b"{[" * length,
+                    data[place : place + length] * 2,
+                    b"NaN",
+                    b"\n",
+                    b"1" * 40,
+                ]
+            )
+            data = data or bytearray(b"{")
+        path.write_bytes(data)
+        try:
+            examples = read_manifest(path)
+        except ManifestError as error:
+            assert str(error).startswith(str(path))
+        else:
+            read += 1
+            write_manifest(tmp_path / "again.jsonl", examples)
+            assert read_manifest(tmp_path / "again.jsonl") == [
+                dataclasses.replace(example, source=tmp_path / os.path.relpath(example.source.resolve(), tmp_path))
+                for example in examples
+            ]
+    assert 1000 < read < 9000
+
+
+def test_links_to_media_keep_their_names(tmp_path: Path) -> None:
+    """Also links that lead nowhere, and folders that are links."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "8f2a").touch()
+    (tmp_path / "media").symlink_to(tmp_path / "store")
+    (tmp_path / "a.wav").symlink_to(tmp_path / "store" / "8f2a")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    sources = [tmp_path / "a.wav", tmp_path / "loop.wav", tmp_path / "media" / "8f2a"]
+    path = tmp_path / "media" / "lists" / "train.jsonl"
+    write_manifest(path, [Example(str(number), source) for number, source in enumerate(sources)])
+    written = [json.loads(line)["source"] for line in path.read_text().splitlines()]
+    assert written == ["../../a.wav", "../../loop.wav", "../8f2a"]
+    assert read_manifest(path)[0].source.samefile(sources[0])
 
 
 def test_malformed_rows_can_be_handed_over(tmp_path: Path) -> None:

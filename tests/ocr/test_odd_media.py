@@ -101,6 +101,36 @@ def test_bombs_are_refused_and_cost_little(tmp_path: Path, make: Any, message: s
     assert status("VmHWM") - before < 100  # 64 million pixels may be allocated, but not 200 MB of a profile
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM"])
+def test_fuzz(kind: str) -> None:
+    """1,500 damaged copies of a file of each kind: bytes changed, cut out, doubled, cut off, in header and body."""
+    generator = np.random.default_rng(0)
+    file = io.BytesIO()
+    Image.fromarray(LINE[:, :80]).save(file, kind)
+    for _ in range(1500):
+        data = bytearray(file.getvalue())
+        for _ in range(int(generator.integers(1, 6))):
+            size = max(1, len(data) if generator.random() < 0.5 else min(200, len(data)))
+            place, length = int(generator.integers(size)), int(generator.integers(1, 9))
+            match int(generator.integers(4)):
+                case 0:
+                    data[place : place + length] = generator.bytes(length)
+                case 1:
+                    del data[place : place + length]
+                case 2:
+                    data[place:place] = data[place : place + length]
+                case _ if generator.random() < 0.3:
+                    del data[max(1, place) :]
+        try:
+            line = load_line(bytes(data))
+        except MediaError as error:
+            assert str(error).startswith("<bytes>: ")
+        else:
+            assert line.dtype == np.uint8 and line.ndim == 2
+
+
 def test_a_very_long_line_is_read_whole(tmp_path: Path) -> None:
     long = np.tile(LINE, (1, 20_000 // LINE.shape[1] + 1))[:, :20_000]
     path = save(tmp_path, "long.png", Image.fromarray(long))
