@@ -236,7 +236,7 @@ def _add(
     identifier = values.get(columns.id) if columns.id else None
     speaker = values.get(columns.speaker) if columns.speaker else None
     language = values.get(columns.language) if columns.language else None
-    who = "speaker" if columns.kind == "utterances" else "writer"
+    fields: dict[str, Any] = {"speaker" if columns.kind == "utterances" else "writer": _name(speaker)}
     medium = values[columns.medium]
     collector.add(
         split,
@@ -245,8 +245,13 @@ def _add(
         values[columns.text],
         columns.kind,
         language=language if isinstance(language, str) and language else None,
-        **{who: str(speaker) if isinstance(speaker, str | int) and speaker != "" else None},
+        **fields,
     )
+
+
+def _name(value: Any) -> str | None:
+    """A speaker's name or number."""
+    return str(value) if isinstance(value, str | int) and value != "" else None
 
 
 def _file(medium: Any, folder: MediaFolder, target: Path, kind: Kind) -> Path:

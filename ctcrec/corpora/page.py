@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctcrec.corpora.crops import Point
 from ctcrec.corpora.files import Unusable
 from ctcrec.corpora.markup import children, local_name, namespace_of, read_xml
-from ctcrec.corpora.pages import Page, PageLine, Point, parse_points, prepare_pages
+from ctcrec.corpora.pages import Page, PageLine, parse_points, prepare_pages
 from ctcrec.corpora.prepared import Prepared
 from ctcrec.errors import CorpusError
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ctcrec.corpora.collecting import Collector, kind_of
 from ctcrec.corpora.files import MediaFolder, Unusable, read_lines
@@ -48,8 +49,10 @@ def prepare(source: Path, media: Path | None = None, done: Callable[[int], None]
             row["text"],
             kind,
             extra={key: value for key, value in row.items() if key not in _KNOWN and value},
-            **{key: row.get(key) or None for key in ("speaker", "writer", "language")},
-            **{key: _seconds(row.get(key), where, key) for key in ("start", "end") if kind == "utterances"},
+            speaker=row.get("speaker") or None,
+            writer=row.get("writer") or None,
+            language=row.get("language") or None,
+            **(_part(row, where) if kind == "utterances" else {}),
         )
     return collector.prepared()
 
@@ -68,6 +71,10 @@ def _rows(source: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     " header with path and text"
                 )
             yield f"{source}:{number}", {"path": cells[0], "text": cells[1]}
+
+
+def _part(row: dict[str, str], where: str) -> dict[str, Any]:
+    return {key: _seconds(row.get(key), where, key) for key in ("start", "end")}
 
 
 def _seconds(cell: str | None, where: str, column: str) -> float | None:
