@@ -57,6 +57,7 @@ def build_from_config(config: Config, n_tokens: int) -> RecognitionModel:
         n_tokens,
         global_normalization=config.features.normalization == "global",
         intermediate_layers=config.loss.intermediate_layers,
+        ctc=config.loss.ctc_weight > 0,
     )
 
 

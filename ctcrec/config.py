@@ -20,6 +20,7 @@ from ctcrec.errors import ConfigError
 __all__ = [
     "Config",
     "DataConfig",
+    "DecoderConfig",
     "DecodingConfig",
     "EncoderConfig",
     "FrontendConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "LineFeatures",
     "LossConfig",
     "ModelConfig",
+    "ScheduledSampling",
     "SpeechAugmentation",
     "SpeechFeatures",
     "TextConfig",
@@ -51,10 +53,11 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_switches(cls, values: Any) -> Any:
-        """No key is a switch; without this, `true` would count as 1."""
+        """A switch is given only to keys that are one; without this, `true` would count as 1."""
         if isinstance(values, dict):
             for key, value in values.items():
-                if isinstance(value, bool):
+                field = cls.model_fields.get(key)
+                if isinstance(value, bool) and not (field is not None and field.annotation is bool):
                     raise ValueError(f"{key}: got {str(value).lower()}, but it is no switch")
         return values
 
@@ -214,16 +217,78 @@ class EncoderConfig(Section):
     projection: Count | None = Field(None, description="linear layer between recurrent layers")
 
 
+class DecoderConfig(Section):
+    """The attention decoder (`ctcrec.models.attention_decoder`)."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    layers: Count = 1
+    width: Count = 256
+    embedding: Count = Field(64, description="size of the token embedding")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attention: Literal["location", "additive", "dot", "none"] = Field(
+        "location", description="Chorowski's, Bahdanau's, scaled dot products, or only the encoder's last state"
+    )
+    attention_size: Count = Field(128, description="width of the energies, or of all heads together")
+    heads: Count = Field(1, description="heads of dot attention")
+    location_channels: Count = Field(10, description="convolution channels of location attention")
+    location_kernel: Count = Field(31, description="frames that its convolution spans; odd")
+    input_feeding: bool = Field(False, description="each step also sees what the last one read (Luong et al. 2015)")
+    tie_weights: bool = Field(False, description="output weights are the embedding's; needs embedding = width")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> DecoderConfig:
+        self._needs(["attention_size", "input_feeding"], self.attention != "none", "an attention other than none")
+        self._needs(["heads"], self.attention == "dot", "attention: dot")
+        self._needs(["location_channels", "location_kernel"], self.attention == "location", "attention: location")
+        if self.attention_size % self.heads:
+            raise ValueError(f"attention_size {self.attention_size} must be a multiple of heads {self.heads}")
+        if self.location_kernel % 2 == 0:
+            raise ValueError(f"location_kernel must be odd, so that it is centred; got {self.location_kernel}")
+        if self.tie_weights and self.embedding != self.width:
+            raise ValueError(f"tie_weights needs embedding = width, not {self.embedding} and {self.width}")
+        return self
+
+
 class ModelConfig(Section):
-    """Frontend and encoder; the CTC head's size comes from the tokenizer."""
+    """Frontend, encoder and decoder; the size of the CTC head and of the decoder's output comes from the tokenizer."""
 
     frontend: FrontendConfig
     encoder: EncoderConfig = EncoderConfig()
+    decoder: DecoderConfig | None = Field(None, description="attention decoder; with loss.ctc_weight below 1")
+
+
+class ScheduledSampling(Section):
+    """How often the decoder is given the true last token in training, and not one drawn from its own distribution
+    (Bengio et al. 2015, §2.4). After i units:
+
+    linear max(floor, 1 − i / k), exponential max(floor, k^i), inverse_sigmoid max(floor, k / (k + exp(i / k))).
+    """
+
+    schedule: Literal["linear", "exponential", "inverse_sigmoid"]
+    k: Positive
+    unit: Literal["step", "epoch"] = "epoch"
+    floor: Probability = Field(0.0, description="smallest share of true tokens")
+
+    @model_validator(mode="after")
+    def _range(self) -> ScheduledSampling:
+        if (self.schedule == "exponential") != (self.k < 1):
+            raise ValueError(f"k must be below 1 for exponential and at least 1 for the others; got {self.k:g}")
+        return self
 
 
 class LossConfig(Section):
-    """What training minimizes: the CTC loss, mean over examples of −ln p(target | frames)."""
+    """What training minimizes, a mean over target tokens:
 
+    ctc_weight · CTC loss, −ln p(target | frames), + (1 − ctc_weight) · cross-entropy of the attention decoder.
+    """
+
+    ctc_weight: Probability = Field(1.0, description="1: CTC alone; 0: attention alone; between: both")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="ε of the cross-entropy")
+    smoothing: Literal["all", "others"] = Field(
+        "all", description="ε is spread over all classes (ε/K each, as PyTorch) or over the others (ε/(K − 1))"
+    )
+    focal_gamma: Annotated[float, Field(ge=0)] = Field(0.0, description="focusing of the cross-entropy (focal loss)")
+    scheduled_sampling: ScheduledSampling | None = Field(None, description="None: always the true last token")
     intermediate_layers: tuple[Count, ...] = Field(
         (), description="also CTC on the output of these encoder layers, 1 = first (InterCTC, Lee & Watanabe 2021)"
     )
@@ -235,6 +300,10 @@ class LossConfig(Section):
     @model_validator(mode="after")
     def _no_silent_option(self) -> LossConfig:
         self._needs(["intermediate_weight"], bool(self.intermediate_layers), "intermediate_layers")
+        self._needs(["intermediate_layers", "consistency_weight"], self.ctc_weight > 0, "a ctc_weight above 0")
+        attention = ["label_smoothing", "focal_gamma", "scheduled_sampling"]
+        self._needs(attention, self.ctc_weight < 1, "a ctc_weight below 1")
+        self._needs(["smoothing"], self.label_smoothing > 0, "label_smoothing")
         return self
 
 
@@ -349,6 +418,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         encoder, loss = self.model.encoder, self.loss
+        if (self.model.decoder is not None) != (loss.ctc_weight < 1):
+            raise ValueError(
+                f"model.decoder is {'set' if self.model.decoder else 'not set'} and loss.ctc_weight is"
+                f" {loss.ctc_weight:g}: a ctc_weight below 1 needs a decoder, and without it a decoder learns nothing"
+            )
         if loss.consistency_weight > 0 and not (self.augmentation.time_masks or self.augmentation.frequency_masks):
             raise ValueError(
                 "loss.consistency_weight compares two views that differ in their masks; set augmentation.time_masks or"

@@ -1,4 +1,5 @@
-"""The recognition model: frontend → encoder → one linear CTC head, the same for speech and for lines."""
+"""The recognition model, the same for speech and for lines: frontend → encoder → linear CTC head, attention decoder,
+or both."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from ctcrec.config import ModelConfig
 from ctcrec.errors import ConfigError
+from ctcrec.models.attention_decoder import AttentionDecoder, DecoderOutput
 from ctcrec.models.encoder import BidirectionalEncoder
 from ctcrec.models.frontends import Convolution, ConvolutionFrontend
 
@@ -18,11 +20,21 @@ __all__ = ["ModelOutput", "RecognitionModel", "build_model", "describe_model"]
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """Logits (N, T', C) and their true lengths (N,); `intermediate` are logits of the chosen encoder layers."""
+    """What the model says of a batch.
+
+    Attributes:
+        logits: (N, T', C) of the CTC head; C is 0 where there is none.
+        lengths: (N,) their true lengths.
+        intermediate: logits of the chosen encoder layers, in training.
+        frames: (N, T', D) of the encoder, which the decoder looks at.
+        attention: the decoder's output for the targets, if targets were given.
+    """
 
     logits: torch.Tensor
     lengths: torch.Tensor
     intermediate: tuple[torch.Tensor, ...] = ()
+    frames: torch.Tensor | None = None
+    attention: DecoderOutput | None = None
 
 
 class RecognitionModel(nn.Module):
@@ -33,6 +45,8 @@ class RecognitionModel(nn.Module):
         n_tokens: C, blank included.
         intermediate_layers: encoder layers (1 = first) that also predict tokens in training, each through a head of its
             own, for InterCTC (Lee & Watanabe 2021, arXiv 2102.03216).
+        decoder: the attention decoder, if there is one.
+        ctc: whether there is a CTC head.
     """
 
     def __init__(
@@ -41,17 +55,21 @@ class RecognitionModel(nn.Module):
         encoder: BidirectionalEncoder,
         n_tokens: int,
         intermediate_layers: Sequence[int] = (),
+        decoder: AttentionDecoder | None = None,
+        ctc: bool = True,
     ) -> None:
         super().__init__()
         self.frontend = frontend
         self.encoder = encoder
-        self.head = nn.Linear(encoder.output_size, n_tokens)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = nn.Linear(encoder.output_size, n_tokens) if ctc else None
+        if self.head is not None:
+            nn.init.xavier_uniform_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
         self.intermediate_layers = tuple(intermediate_layers)
         self.intermediate_heads = nn.ModuleList(
             nn.Linear(encoder.layer_sizes[layer - 1], n_tokens) for layer in self.intermediate_layers
         )
+        self.decoder = decoder
 
     @property
     def subsampling_factor(self) -> int:
@@ -62,8 +80,15 @@ class RecognitionModel(nn.Module):
         """(N,) feature frames → (N,) logit frames."""
         return self.frontend.output_lengths(lengths)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> ModelOutput:
-        """(N, T, F), (N,) → ModelOutput."""
+    def forward(
+        self,
+        features: torch.Tensor,
+        lengths: torch.Tensor,
+        targets: torch.Tensor | None = None,
+        sampling_ratio: float = 0.0,
+    ) -> ModelOutput:
+        """(N, T, F), (N,) → ModelOutput. With a decoder and targets (N, L), also what the decoder says of them; for
+        `sampling_ratio` see `AttentionDecoder.forward`."""
         frames, lengths = self.frontend(features, lengths)
         outputs = self.encoder(frames, lengths)
         intermediate: tuple[torch.Tensor, ...] = ()
@@ -72,7 +97,12 @@ class RecognitionModel(nn.Module):
                 head(outputs[layer - 1])
                 for layer, head in zip(self.intermediate_layers, self.intermediate_heads, strict=True)
             )
-        return ModelOutput(self.head(outputs[-1]), lengths, intermediate)
+        encoded = outputs[-1]
+        logits = self.head(encoded) if self.head is not None else encoded[:, :, :0]
+        attention = None
+        if self.decoder is not None and targets is not None:
+            attention = self.decoder(encoded, lengths, targets, sampling_ratio)
+        return ModelOutput(logits, lengths, intermediate, encoded, attention)
 
 
 def build_model(
@@ -82,8 +112,9 @@ def build_model(
     *,
     global_normalization: bool = False,
     intermediate_layers: Sequence[int] = (),
+    ctc: bool = True,
 ) -> RecognitionModel:
-    """A freshly initialized model; weights come from torch's current seed.
+    """A freshly initialized model; weights come from torch's current seed. `ctc`: whether it has a CTC head.
 
     Raises:
         ConfigError: the pooling leaves nothing of a frame.
@@ -108,7 +139,10 @@ def build_model(
         dropout=config.encoder.dropout,
         projection=config.encoder.projection,
     )
-    return RecognitionModel(frontend, encoder, n_tokens, intermediate_layers)
+    decoder = None
+    if config.decoder is not None:
+        decoder = AttentionDecoder(n_tokens, encoder.output_size, **config.decoder.model_dump())
+    return RecognitionModel(frontend, encoder, n_tokens, intermediate_layers, decoder, ctc)
 
 
 def describe_model(model: RecognitionModel, frame_name: str = "frames") -> str:

@@ -120,13 +120,16 @@ def leave_out(
 ) -> tuple[Corpus, dict[str, list[str]]]:
     """The examples that can be learned, and the ids of the others by reason.
 
-    Left out are targets that cannot fit their frames (labels + repeats > frames after subsampling), empty targets,
-    and lengths outside [shortest, longest] feature frames.
+    Left out are targets that cannot fit their frames (labels + repeats > frames after subsampling) if there is a CTC
+    head, empty targets, and lengths outside [shortest, longest] feature frames.
 
     Raises:
         TrainingError: nothing is left.
     """
-    misfits = {item.index for item in find_misfits([min_frames(item) for item in corpus.targets], corpus.frames, model)}
+    misfits = set()
+    if model.head is not None:
+        needed = [min_frames(item) for item in corpus.targets]
+        misfits = {item.index for item in find_misfits(needed, corpus.frames, model)}
     reasons: dict[str, list[str]] = {}
     kept = []
     for index, (example, target, frames) in enumerate(zip(corpus.examples, corpus.targets, corpus.frames, strict=True)):
@@ -148,11 +151,16 @@ def leave_out(
     return corpus.select(kept), reasons
 
 
-def expected_initial_loss(corpus: Corpus, model: RecognitionModel, n_tokens: int) -> float:
+def expected_initial_loss(corpus: Corpus, model: RecognitionModel, n_tokens: int, ctc_weight: float = 1.0) -> float:
     """The loss in nats per token of a model whose output is uniform over C tokens.
 
-    A target of L labels with R repeats has binom(T + L − R, 2 L) alignments in T frames, each of probability C^−T.
+    For CTC, a target of L labels with R repeats has binom(T + L − R, 2 L) alignments in T frames, each of probability
+    C^−T; for attention, its L labels and the end have 1 / C each. `ctc_weight` mixes the two.
     """
+    tokens = max(1, sum(len(target) for target in corpus.targets))
+    attention = (tokens + len(corpus)) / tokens * math.log(n_tokens)
+    if ctc_weight == 0.0:
+        return attention
     lengths = model.output_lengths(torch.tensor(corpus.frames)).tolist()
     loss = 0.0
     for target, frames in zip(corpus.targets, lengths, strict=True):
@@ -160,7 +168,8 @@ def expected_initial_loss(corpus: Corpus, model: RecognitionModel, n_tokens: int
         top, bottom = frames + labels - repeats, 2 * labels
         alignments = math.lgamma(top + 1) - math.lgamma(bottom + 1) - math.lgamma(top - bottom + 1)
         loss += frames * math.log(n_tokens) - alignments
-    return loss / max(1, sum(len(target) for target in corpus.targets))
+    ctc = loss / tokens
+    return ctc if ctc_weight == 1.0 else ctc_weight * ctc + (1.0 - ctc_weight) * attention
 
 
 def fingerprint(*corpora: Corpus) -> str:

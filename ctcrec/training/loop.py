@@ -24,7 +24,7 @@ from ctcrec.provenance import recorded
 from ctcrec.records import Batch
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
-from ctcrec.training.objective import LossSum, loss_sum
+from ctcrec.training.objective import LossSum, loss_sum, true_token_share
 from ctcrec.training.optim import WeightAverage, build_optimizer, learning_rate_factor
 from ctcrec.training.selection import Selection
 from ctcrec.training.setup import STATE_FILE, check_directory, overfit_config, plan_epoch, prepare, say_facts
@@ -201,36 +201,58 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         tokens = sum(int(batch.target_lengths.sum()) for batch in group) // self.views
-        ctc = 0.0
+        teacher_forcing = self._teacher_forcing_ratio()
+        loss, ctc, attention = 0.0, 0.0, 0.0
         for batch in group:
-            sums = self._forward(batch.to(self.device))
+            sums = self._forward(batch.to(self.device), teacher_forcing)
             torch.autograd.backward(self.scaler.scale(sums.total / tokens))
+            loss += float(sums.main(self.config.loss.ctc_weight).detach())
             ctc += float(sums.ctc.detach())
+            attention += float(sums.attention.detach())
             progress.infeasible += int(sums.infeasible)
             progress.frames += int(batch.feature_lengths.sum())
             progress.padded_frames += batch.features.shape[0] * batch.features.shape[1]
         self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip))
-        if not math.isfinite(ctc) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
+        if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
             self._skip(group, buffers)
             return
         progress.bad_batches_in_row = 0
         self.scaler.step(self.optimizer)
         self.scaler.update()
         progress.step += 1
-        progress.loss += ctc
+        progress.loss += loss
         progress.tokens += tokens
         if self.average is not None:
             self.average.update(self.model, progress.step)
-        row = {"loss": ctc / tokens, "learning_rate": progress.learning_rate, "gradient_norm": norm}
+        row = {"loss": loss / tokens, "learning_rate": progress.learning_rate, "gradient_norm": norm}
+        if self.model.decoder is not None:
+            row |= {"ctc_loss": ctc / tokens, "attention_loss": attention / tokens}
+        if self.config.loss.scheduled_sampling is not None:
+            row["teacher_forcing_ratio"] = teacher_forcing
         self.log.write("step", progress.step, row)
 
-    def _forward(self, batch: Batch) -> LossSum:
+    def _teacher_forcing_ratio(self) -> float:
+        """The share of true tokens that the decoder is given in this step."""
+        sampling = self.config.loss.scheduled_sampling
+        if sampling is None:
+            return 1.0
+        position = self.progress.step if sampling.unit == "step" else self.progress.epoch
+        return true_token_share(sampling.schedule, sampling.k, sampling.floor, position)
+
+    def _forward(self, batch: Batch, teacher_forcing: float) -> LossSum:
         precision, loss = self.config.training.precision, self.config.loss
         with torch.autocast(self.device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
-            output = self.model(batch.features, batch.feature_lengths)
+            output = self.model(batch.features, batch.feature_lengths, batch.targets, 1.0 - teacher_forcing)
         return loss_sum(
-            output, batch, intermediate_weight=loss.intermediate_weight, consistency_weight=loss.consistency_weight
+            output,
+            batch,
+            intermediate_weight=loss.intermediate_weight,
+            consistency_weight=loss.consistency_weight,
+            ctc_weight=loss.ctc_weight,
+            label_smoothing=loss.label_smoothing,
+            smoothing=loss.smoothing,
+            focal_gamma=loss.focal_gamma,
         )
 
     def _skip(self, group: list[Batch], buffers: list[torch.Tensor]) -> None:
@@ -276,6 +298,7 @@ class _Run:
             "epoch": progress.epoch + 1,
             "train_loss": progress.loss / max(progress.tokens, 1),
             "valid_loss": result.loss,
+            **({} if result.attention_loss is None else {"valid_attention_loss": result.attention_loss}),
             "cer": result.cer,
             "wer": result.wer,
             "blank_rate": result.blank_rate,

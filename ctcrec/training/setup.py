@@ -154,14 +154,19 @@ def check_directory(config: Config, out: Path, resume: bool) -> None:
 
 
 def overfit_config(config: Config) -> Config:
-    """The same model without anything that hinders memorizing: dropout, weight decay, averaging, decay of the rate."""
+    """The same model without anything that hinders memorizing: dropout, weight decay, averaging, decay of the rate,
+    smoothing and sampling of tokens."""
     training = config.training.model_copy(
         update={"weight_decay": 0.0, "average": "none", "early_stopping": None, "schedule": "constant"}
     )
     frontend = config.model.frontend.model_copy(update={"dropout": 0.0})
     encoder = config.model.encoder.model_copy(update={"dropout": 0.0})
-    model = config.model.model_copy(update={"frontend": frontend, "encoder": encoder})
-    return config.model_copy(update={"training": training, "model": model})
+    decoder = config.model.decoder and config.model.decoder.model_copy(update={"dropout": 0.0})
+    model = config.model.model_copy(update={"frontend": frontend, "encoder": encoder, "decoder": decoder})
+    loss = config.loss.model_copy(
+        update={"label_smoothing": 0.0, "smoothing": "all", "focal_gamma": 0.0, "scheduled_sampling": None}
+    )
+    return config.model_copy(update={"training": training, "model": model, "loss": loss})
 
 
 def _set_statistics(setup: Setup) -> None:
@@ -207,11 +212,14 @@ def initial_loss(setup: Setup, chosen: tuple[int, ...]) -> InitialLoss:
     batch = BatchDataset(corpus.examples, corpus.targets, setup.preprocessor, [chosen])[0].to(setup.device)
     with torch.random.fork_rng(), torch.no_grad():
         setup.model.train()
-        output = setup.model(batch.features, batch.feature_lengths)
+        output = setup.model(batch.features, batch.feature_lengths, batch.targets)
+    weight = setup.config.loss.ctc_weight
     logits = output.logits.requires_grad_()
-    loss = loss_sum(replace(output, logits=logits, intermediate=()), batch).ctc
-    torch.autograd.backward(loss)
+    sums = loss_sum(replace(output, logits=logits, intermediate=()), batch, ctc_weight=weight)
+    if setup.model.head is not None:
+        torch.autograd.backward(sums.ctc)
     for name, buffer in setup.model.named_buffers():
         buffer.copy_(buffers[name])
-    measured = float(loss.detach()) / int(batch.target_lengths.sum())
-    return InitialLoss(measured, expected_initial_loss(corpus.select(chosen), setup.model, len(setup.tokenizer)))
+    measured = float(sums.main(weight).detach()) / int(batch.target_lengths.sum())
+    expected = expected_initial_loss(corpus.select(chosen), setup.model, len(setup.tokenizer), weight)
+    return InitialLoss(measured, expected)
