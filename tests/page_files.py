@@ -11,7 +11,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).parents[1] / "samples/lines/test"
 PAGE_VERSIONS = ("2009-03-16", "2010-01-12", "2010-03-19", "2013-07-15", "2016-07-15", "2017-07-15", "2018-07-15")
-PAGE_VERSIONS += ("2019-07-15",)
+PAGE_VERSIONS += ("2019-07-15", "2024-07-15")
 ALTO_NAMESPACES = (
     "",
     "http://schema.ccs-gmbh.com/ALTO",

@@ -32,7 +32,7 @@ def prepare(source: Path, out: Path, media: Path | None = None, done: Callable[[
 
 
 def parse(path: Path) -> Page:
-    """A page: blocks in the order of `ReadingOrder`, else following `IDNEXT`, else as in the file.
+    """A page: blocks or lines in the order of `ReadingOrder` (since 4.3), else following `IDNEXT`, else as in the file.
 
     Polygons are those of `Shape`, else the line's box. `BASELINE` may be a height (before version 4.1) or points.
 
@@ -53,8 +53,7 @@ def parse(path: Path) -> Page:
         raise CorpusError(f"{path}: measures in {unit[:20]!r}; expected one of {', '.join(_UNITS)}")
     lines: list[PageLine] = []
     left_out: list[tuple[str, str]] = []
-    elements = (line for block in _ordered_blocks(root, pages[0]) for line in children(block, "TextLine"))
-    for number, element in enumerate(elements, start=1):
+    for number, element in enumerate(_ordered_lines(root, pages[0]), start=1):
         identifier = element.get("ID") or f"line{number}"
         try:
             lines.append(_line(element, identifier))
@@ -79,7 +78,7 @@ def _size(page: _Element) -> tuple[float, float] | None:
     return (width, height) if width and height and width > 0 and height > 0 else None
 
 
-def _ordered_blocks(root: _Element, page: _Element) -> Iterator[_Element]:
+def _ordered_lines(root: _Element, page: _Element) -> list[_Element]:
     blocks = [element for element in page.iter() if local_name(element) == "TextBlock"]
     references = [
         element.get("REF", "")
@@ -87,10 +86,19 @@ def _ordered_blocks(root: _Element, page: _Element) -> Iterator[_Element]:
         for element in order.iter()
         if local_name(element) == "ElementRef"
     ]
-    if references:
-        rank = {reference: number for number, reference in reversed(list(enumerate(references)))}
-        yield from sorted(blocks, key=lambda block: rank.get(block.get("ID", ""), len(rank)))
-        return
+    if not references:
+        return [line for block in _chained(blocks) for line in children(block, "TextLine")]
+    rank = {reference: number for number, reference in reversed(list(enumerate(references)))}
+    ranked = [
+        (rank.get(line.get("ID", ""), rank.get(block.get("ID", ""), len(rank))), line)
+        for block in blocks
+        for line in children(block, "TextLine")
+    ]
+    return [line for _, line in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _chained(blocks: list[_Element]) -> Iterator[_Element]:
+    """Each block, followed by those that `IDNEXT` leads to."""
     by_id = {block.get("ID", ""): block for block in blocks}
     given = set()
     for block in blocks:

@@ -1,4 +1,4 @@
-"""PAGE XML (PRImA), every published version from 2009-03-16 to 2019-07-15, as Transkribus, eScriptorium, kraken and
+"""PAGE XML (PRImA), every published version from 2009-03-16 to 2024-07-15, as Transkribus, eScriptorium, kraken and
 Aletheia write it. https://github.com/PRImA-Research-Lab/PAGE-XML
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse", "prepare"]
 
-_NAMESPACE = re.compile(r"http://schema\.primaresearch\.org/PAGE/gts/pagecontent/\d{4}-\d\d-\d\d")
+_NAMESPACE = re.compile(r"https?://schema\.primaresearch\.org/PAGE/gts/pagecontent/\d{4}-\d\d-\d\d")
 _CUSTOM_ORDER = re.compile(r"readingOrder\s*\{\s*index\s*:\s*(\d{1,9})\s*;?\s*\}")
 _GROUPS = ("OrderedGroup", "UnorderedGroup", "OrderedGroupIndexed", "UnorderedGroupIndexed")
 
@@ -32,8 +32,9 @@ def prepare(source: Path, out: Path, media: Path | None = None, done: Callable[[
 
 
 def parse(path: Path) -> Page:
-    """A page: regions in the order of `ReadingOrder` (those not in it last), lines in that of the file, or of
-    Transkribus's `custom="readingOrder {index:n;}"`. Of several `TextEquiv`, the one with the lowest index counts.
+    """A page: regions in the order of `ReadingOrder`, those not in it last; lines in that of their `index`. Without
+    these, both are in the order of Transkribus's `custom="readingOrder {index:n;}"`, else of the file. Of several
+    `TextEquiv`, the one with the lowest index counts.
 
     Raises:
         CorpusError: the file is no PAGE XML.
@@ -60,25 +61,33 @@ def parse(path: Path) -> Page:
 
 
 def _size(page: _Element, path: Path) -> tuple[float, float] | None:
-    width, height = page.get("imageWidth"), page.get("imageHeight")
-    if width is None or height is None:
-        return None
-    try:
-        return int(width), int(height)
-    except ValueError:
-        raise CorpusError(f"{path}: imageWidth and imageHeight must be whole numbers, got {width[:20]!r}") from None
+    """The image's size; None where it is not told, or told as 0."""
+    values = page.get("imageWidth", "0"), page.get("imageHeight", "0")
+    if not all(re.fullmatch(r"[0-9]{1,9}", value) for value in values):
+        raise CorpusError(f"{path}: imageWidth and imageHeight must be whole numbers, got {values[0][:20]!r}")
+    width, height = map(int, values)
+    return (width, height) if width and height else None
 
 
 def _ordered_lines(page: _Element) -> Iterator[_Element]:
     rank = {reference: number for number, reference in enumerate(_reading_order(page))}
     regions = [element for element in page.iter() if local_name(element) == "TextRegion"]
-    regions.sort(key=lambda region: rank.get(region.get("id", ""), len(rank)))
+    if rank:
+        regions.sort(key=lambda region: rank.get(region.get("id", ""), len(rank)))
+    else:
+        regions = _in_custom_order(regions)
     for region in regions:
         lines = list(children(region, "TextLine"))
-        orders = [_CUSTOM_ORDER.search(line.get("custom", "")) for line in lines]
-        if all(orders):
-            lines = [line for _, line in sorted(zip(orders, lines, strict=True), key=lambda pair: int(pair[0][1]))]  # type: ignore[index]
-        yield from lines
+        yield from sorted(lines, key=_index) if all(line.get("index") for line in lines) else _in_custom_order(lines)
+
+
+def _in_custom_order(elements: list[_Element]) -> list[_Element]:
+    """As `custom` says, if it says it of all."""
+    orders = [_CUSTOM_ORDER.search(element.get("custom", "")) for element in elements]
+    numbers = [int(order[1]) for order in orders if order]
+    if len(numbers) < len(elements):
+        return elements
+    return [elements[place] for place in sorted(range(len(elements)), key=lambda place: numbers[place])]
 
 
 def _reading_order(page: _Element) -> Iterator[str]:
