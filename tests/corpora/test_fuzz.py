@@ -231,10 +231,10 @@ def run(name: str, folder: Path, inputs: int) -> None:
         derandomize=inputs < LONG,
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.data())
-    def damage(data: st.DataObject) -> None:
-        file = data.draw(st.sampled_from(target.damaged))
-        (source / file).write_bytes(data.draw(edits(target.files[file], target.tokens)))
+    @given(st.one_of([st.tuples(st.just(file), edits(target.files[file], target.tokens)) for file in target.damaged]))
+    def damage(damaged: tuple[str, bytes]) -> None:
+        file, content = damaged
+        (source / file).write_bytes(content)
         try:
             prepared = target.read(source, out)
         except CtcrecError:
