@@ -2,12 +2,18 @@
 
     python benchmarks/beam_search.py                               # synthetic emissions, no language model
     python benchmarks/beam_search.py --text BOOKS.txt.xz           # + 3-gram word LM of the text, simulated utterances
-    python benchmarks/beam_search.py --emissions DEV.npz --tokens TOKENS.txt --references DEV.tsv --lm LM.arpa
+    python benchmarks/beam_search.py --emissions DEV.npz [--lm LM.arpa] [--beams 10 50 100 500] [--plot WER.svg]
+
+DEV.npz comes from benchmarks/store_emissions.py, with DEV.tokens.txt and DEV.tsv beside it; some are in
+benchmarks/emissions.
 
 Times are CPU seconds of the calling thread, the best of --repeats, decoders taking turns utterance by utterance, so
 that a busy machine disturbs all of them alike; only one thread against two is wall-clock time. "times" is how many
 times ctcrec's. "score" is the mean of -ctc_loss (float64) of the best hypotheses; "worse" counts utterances whose
 ctcrec score is below the peer's. The peers' search is approximate in the same way, so equal beams are compared.
+With a language model flashlight-text can write the model's words only; "ctcrec, lexicon" is held to the same list.
+"MB" is what a process of its own needs beyond its imports: decoder, language model (KenLM reads the ARPA file, ctcrec
+its memory-mapped binary form of it) and search.
 
 Peers are left out if they cannot be imported. `pip install flashlight-text fast-ctc-decode kenlm` goes next to ctcrec;
 pyctcdecode needs numpy < 2, so install `pyctcdecode kenlm "numpy<2"` in an environment of its own and give its python
@@ -19,11 +25,13 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import pickle
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +96,10 @@ def exact_score(emissions: np.ndarray, tokens: list[int]) -> float:
     ).item()
 
 
-def ctcrec(tokens: list[str], beam: int, lm: NGramLM | None) -> Decode:
+def ctcrec(tokens: list[str], beam: int, lm: NGramLM | None, words: list[str] | None = None) -> Decode:
     options = {"lm": lm, "lm_weight": LM_WEIGHT, "word_score": WORD_SCORE} if lm is not None else {}
+    if words is not None:
+        options["lexicon"] = words
     decoder = BeamDecoder(tokens, beam_size=beam, beam_threshold=50.0, word_delimiter="|", **options)
 
     def decode(emissions: np.ndarray) -> tuple[str, list[int] | None]:
@@ -134,15 +144,21 @@ def fast_ctc_decode(tokens: list[str], beam: int) -> Decode:
 
     def decode(emissions: np.ndarray) -> tuple[str, list[int] | None]:
         text, _ = beam_search(np.exp(emissions), alphabet, beam_size=beam, beam_cut_threshold=cut)
-        return text, [place[letter] for letter in text]
+        found = [place[letter] for letter in text]
+        return "".join(tokens[token] for token in found).replace("|", " "), found
 
     return decode
 
 
-def compare(
-    name: str, decoders: dict[str, Decode], batch: list[np.ndarray], texts: list[str] | None, repeats: int
-) -> None:
-    """Run all decoders on all utterances by turns and print one line a decoder."""
+def compare(case: Case, repeats: int) -> dict[str, tuple[float, float]]:
+    """Run all decoders on all utterances by turns and print one line a decoder. Returns (seconds, WER) of each."""
+    decoders: dict[str, Decode] = {}
+    for decoder, make in case.decoders().items():
+        try:
+            decoders[decoder] = make()
+        except (ImportError, RuntimeError) as error:
+            print(f"left out: {decoder}: {error}", file=sys.stderr)
+    batch = case.batch
     seconds = {decoder: np.full((repeats, len(batch)), np.inf) for decoder in decoders}
     results: dict[str, list[tuple[str, list[int] | None]]] = {decoder: [] for decoder in decoders}
     for decode in decoders.values():
@@ -163,32 +179,34 @@ def compare(
         ]
         for decoder, found in results.items()
     }
+    measured = {}
     for decoder in decoders:
         pairs = list(zip(scores["ctcrec"], scores[decoder], strict=True))
         worse = None if np.isnan(pairs).any() else sum(ours < theirs - 1e-4 for ours, theirs in pairs)
-        report(name, decoder, best[decoder], best["ctcrec"], float(np.mean(scores[decoder])), worse,
-               [text for text, _ in results[decoder]], texts)  # fmt: skip
+        texts = [text for text, _ in results[decoder]]
+        rate = error_rate(texts, case.texts)
+        report(f"{case.name}, beam {case.beam}", decoder, best[decoder], best["ctcrec"],
+               float(np.mean(scores[decoder])), worse, rate, peak_memory(case, decoder))  # fmt: skip
+        measured[decoder] = (best[decoder], rate)
+    return measured
+
+
+def error_rate(found: list[str], texts: list[str] | None) -> float:
+    """WER, percent; NaN without references."""
+    from rapidfuzz.distance import Levenshtein
+
+    if texts is None:
+        return np.nan
+    errors = sum(Levenshtein.distance(a.split(), b.split()) for a, b in zip(found, texts, strict=True))
+    return 100 * errors / sum(len(text.split()) for text in texts)
 
 
 def report(
-    name: str,
-    decoder: str,
-    seconds: float,
-    ours: float,
-    score: float,
-    worse: int | None,
-    found: list[str],
-    texts: list[str] | None,
+    name: str, decoder: str, seconds: float, ours: float, score: float, worse: int | None, rate: float, memory: float
 ) -> None:
-    from rapidfuzz.distance import Levenshtein
-
-    rate = ""
-    if texts is not None:
-        errors = sum(Levenshtein.distance(a.split(), b.split()) for a, b in zip(found, texts, strict=True))
-        rate = f"{100 * errors / sum(len(text.split()) for text in texts):6.2f}"
     count = "-" if worse is None else str(worse)
-    numbers = f"{1e3 * seconds:9.2f} {seconds / ours:7.1f} {score:10.2f} {count:>5} {rate:>6}"
-    print(f"{name:28} {decoder:16} {numbers}", flush=True)
+    numbers = f"{1e3 * seconds:.2f} | {seconds / ours:.1f} | {score:.2f} | {count} | {rate:.2f} | {memory:.0f}"
+    print(f"| {name} | {decoder} | {numbers} |".replace("nan", "-"), flush=True)
 
 
 def pyctcdecode(
@@ -206,20 +224,64 @@ def pyctcdecode(
         )
         result = json.loads(Path(f"{folder}/out.json").read_text())
     seconds = float(np.mean([one[1] for one in result.values()]))
-    report(name, "pyctcdecode", seconds, ours, np.nan, None, [one[0] for one in result.values()], texts)
+    rate = error_rate([one[0] for one in result.values()], texts)
+    report(name, "pyctcdecode", seconds, ours, np.nan, None, rate, np.nan)
 
 
-def available(
-    tokens: list[str], beam: int, lm: NGramLM | None, arpa: Path | None, words: list[str], slow: bool
-) -> dict[str, Decode]:
-    decoders = {"ctcrec": ctcrec(tokens, beam, lm)}
-    try:
-        decoders["flashlight-text"] = flashlight(tokens, beam, arpa, words)
-        if lm is None and slow:
-            decoders["fast-ctc-decode"] = fast_ctc_decode(tokens, beam)
-    except (ImportError, RuntimeError) as error:
-        print(f"left out: {error}", file=sys.stderr)
-    return decoders
+@dataclass(frozen=True)
+class Case:
+    """What the decoders get: `arpa` for the peers, `lm` (a file of ctcrec's) for ctcrec, or neither."""
+
+    name: str
+    tokens: list[str]
+    beam: int
+    batch: list[np.ndarray]
+    texts: list[str] | None = None
+    arpa: Path | None = None
+    lm: Path | None = None
+    words: tuple[str, ...] = ()
+    slow: bool = True  # whether fast-ctc-decode can do it in bearable time
+
+    def decoders(self) -> dict[str, Callable[[], Decode]]:
+        """How each decoder is made."""
+        lm = None if self.lm is None else NGramLM.load(self.lm)
+        made: dict[str, Callable[[], Decode]] = {"ctcrec": lambda: ctcrec(self.tokens, self.beam, lm)}
+        if self.words:
+            made["ctcrec, lexicon"] = lambda: ctcrec(self.tokens, self.beam, lm, list(self.words))
+        made["flashlight-text"] = lambda: flashlight(self.tokens, self.beam, self.arpa, list(self.words))
+        if self.lm is None and self.slow:
+            made["fast-ctc-decode"] = lambda: fast_ctc_decode(self.tokens, self.beam)
+        return made
+
+
+def peak_memory(case: Case, decoder: str) -> float:
+    """MB that a process of its own needs for the decoder beyond its imports; NaN where the peer is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "case.pickle"
+        job.write_bytes(pickle.dumps(case))
+        child = subprocess.run(
+            [sys.executable, __file__, "--memory-of", str(job), decoder], capture_output=True, text=True, check=False
+        )
+    return float(child.stdout) if child.returncode == 0 else np.nan
+
+
+def measure_memory(job: Path, decoder: str) -> float:
+    import torchaudio.models.decoder  # noqa: F401  so that everybody has it
+
+    case = pickle.loads(job.read_bytes())
+    ctcrec(case.tokens, case.beam, None)(case.batch[0][:20])  # compiles
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident("VmRSS")
+    decode = case.decoders()[decoder]()
+    for emissions in case.batch:
+        decode(emissions)
+    return (_resident("VmHWM") - before) / 1024
+
+
+def _resident(key: str) -> int:
+    """Kilobytes of `key` (VmRSS or VmHWM) of this process."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(key))
 
 
 def ours_alone(decode: Decode, batch: list[np.ndarray]) -> float:
@@ -258,31 +320,69 @@ def with_language_model(arguments: argparse.Namespace) -> None:
         arpa = Path(folder) / "lm.arpa"
         write_arpa(lm, arpa)
         batch = [simulated(text, n, arguments.noise) for n, text in enumerate(held_out)]
-        words = [word for word in lm.words[3:] if set(word) <= set(LETTERS)]
+        run_beams("3-gram LM", LETTERS, batch, held_out, arpa, arguments)
+
+
+def run_beams(
+    name: str,
+    tokens: list[str],
+    batch: list[np.ndarray],
+    texts: list[str],
+    arpa: Path | None,
+    arguments: argparse.Namespace,
+) -> None:
+    """Every decoder at every beam size, and the plot of WER against time."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        words: tuple[str, ...] = ()
+        binary = None
+        if arpa is not None:
+            binary = Path(folder) / "lm.bin"
+            lm = NGramLM.load(arpa)
+            lm.save(binary)
+            words = tuple(word for word in lm.words[3:] if set(word) <= set(tokens))
         for beam in arguments.beams:
-            name = f"3-gram LM, beam {beam}"
-            decoders = available(LETTERS, beam, lm, arpa, words, slow=False)
-            compare(name, decoders, batch, held_out, arguments.repeats)
-            if arguments.pyctcdecode:
-                few = batch[:5]
+            case = Case(name, tokens, beam, batch, texts, arpa, binary, words)
+            for decoder, point in compare(case, arguments.repeats).items():
+                curves.setdefault(decoder, []).append(point)
+            if arguments.pyctcdecode and arpa is not None:
+                few = ctcrec(tokens, beam, NGramLM.load(binary) if binary else None)
+                ours = ours_alone(few, batch[:5])
                 pyctcdecode(
-                    arguments.pyctcdecode, name, few, held_out[:5], beam, arpa, ours_alone(decoders["ctcrec"], few)
+                    arguments.pyctcdecode, f"{name}, beam {beam}, 5 utterances", batch[:5], texts[:5], beam, arpa, ours
                 )
+    if arguments.plot:
+        plot(curves, name, arguments.plot)
+
+
+def plot(curves: dict[str, list[tuple[float, float]]], name: str, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    for decoder, points in curves.items():
+        axes.plot([1e3 * seconds for seconds, _ in points], [rate for _, rate in points], "o-", label=decoder)
+    axes.set_xscale("log")
+    axes.set_xlabel("ms per utterance, one thread")
+    axes.set_ylabel("WER, %")
+    axes.set_title(name)
+    axes.legend()
+    figure.savefig(path)
 
 
 def stored(arguments: argparse.Namespace) -> None:
     """Emissions of a real model."""
-    emissions = read_emissions(arguments.emissions)
-    tokens = [line or " " for line in arguments.tokens.read_text(encoding="utf-8").splitlines()]
+    path = arguments.emissions
+    emissions = read_emissions(path)
+    tokens = path.with_suffix(".tokens.txt").read_text(encoding="utf-8").split("\n")
     tokens = ["|" if token == " " else token for token in tokens]
-    texts = dict(line.split("\t", 1) for line in arguments.references.read_text(encoding="utf-8").splitlines())
+    lines = path.with_suffix(".tsv").read_text(encoding="utf-8").splitlines()
+    texts = dict(line.split("\t", 1) for line in lines)
     names = [name for name in emissions if name in texts][: arguments.utterances]
     batch, references = [emissions[name] for name in names], [texts[name] for name in names]
-    lm = NGramLM.load(arguments.lm) if arguments.lm else None
-    words = [word for word in lm.words[3:] if set(word) <= set(tokens)] if lm else []
-    for beam in arguments.beams:
-        compare(f"{arguments.emissions.stem}, beam {beam}", available(tokens, beam, lm, arguments.lm, words, slow=True),
-                batch, references, arguments.repeats)  # fmt: skip
+    run_beams(path.stem, tokens, batch, references, arguments.lm, arguments)
 
 
 def main() -> None:
@@ -294,12 +394,15 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=2.0, help="of the simulated utterances")
     parser.add_argument("--pyctcdecode", help="python of an environment that has pyctcdecode")
     parser.add_argument("--emissions", type=Path)
-    parser.add_argument("--tokens", type=Path)
-    parser.add_argument("--references", type=Path, help="ID<tab>text lines")
     parser.add_argument("--lm", type=Path, help="ARPA file for --emissions")
+    parser.add_argument("--plot", type=Path, help="picture of WER against time")
+    parser.add_argument("--memory-of", nargs=2, metavar=("CASE", "DECODER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'case':28} {'decoder':16} {'ms':>9} {'times':>7} {'score':>10} {'worse':>5} {'WER':>6}")
+    if arguments.memory_of:
+        print(measure_memory(Path(arguments.memory_of[0]), arguments.memory_of[1]))
+        return
+    print("| case | decoder | ms | times | score | worse | WER | MB |\n|---|---|---|---|---|---|---|---|")
     if arguments.emissions:
         stored(arguments)
     elif arguments.text:
@@ -312,8 +415,7 @@ def main() -> None:
             ]
             for beam in arguments.beams:
                 slow = classes * beam <= 50_000
-                decoders = available(tokens, beam, None, None, [], slow)
-                compare(f"T={frames} C={classes} beam {beam}", decoders, batch, None, arguments.repeats)
+                compare(Case(f"T={frames} C={classes}", tokens, beam, batch, slow=slow), arguments.repeats)
         threads([synthetic(500, 29, n, 3.0, 3.0) for n in range(32)], 100, 5 * arguments.repeats)
 
 
