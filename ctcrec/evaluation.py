@@ -13,7 +13,7 @@ from typing import TextIO
 
 from ctcrec.clips import load_clip
 from ctcrec.data.manifest import iterate_manifest
-from ctcrec.data.provenance import check_partitions, text_conventions
+from ctcrec.data.partitions import check_partitions, text_conventions
 from ctcrec.errors import CtcrecError, DataError
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example, Hypothesis

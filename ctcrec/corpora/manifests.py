@@ -16,6 +16,7 @@ from pathlib import Path
 from ctcrec.corpora.prepared import LeftOut, Prepared
 from ctcrec.corpora.splits import by_fraction, group_of, hash_fraction
 from ctcrec.data.manifest import iterate_manifest
+from ctcrec.data.partitions import check_partitions
 from ctcrec.errors import CorpusError, InputError
 from ctcrec.records import Example
 
@@ -31,7 +32,7 @@ def merge(paths: Sequence[Path], name: str) -> Prepared:
     An example that is there twice with the same content is taken once.
 
     Raises:
-        ManifestError: see `ctcrec.data.manifest`.
+        ManifestError: see `ctcrec.data.manifest`, and `ctcrec.data.partitions`.
         CorpusError: two examples have one id and differ in anything; the message says in what.
     """
     merged: dict[str, tuple[Example, Path]] = {}
@@ -48,7 +49,9 @@ def merge(paths: Sequence[Path], name: str) -> Prepared:
                     " them another id, or leave it out with `ctcrec prepare filter --without-id`"
                 )
             left_out.append(LeftOut(example.id, "is there twice, with the same content"))
-    return Prepared({name: [example for example, _ in merged.values()]}, left_out)
+    examples = [example for example, _ in merged.values()]
+    check_partitions(examples)
+    return Prepared({name: examples}, left_out)
 
 
 def filter_examples(examples: Sequence[Example], conditions: Sequence[Condition], name: str) -> Prepared:

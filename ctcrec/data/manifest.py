@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctcrec.data.provenance import check_partitions
+from ctcrec.data.partitions import check_partitions
 from ctcrec.errors import ManifestError
 from ctcrec.records import Example
 
@@ -80,7 +80,7 @@ def read_manifest(path: str | Path, require_text: bool = False) -> list[Example]
 
 def read_manifests(paths: Sequence[str | Path], require_text: bool = False) -> list[Example]:
     """All examples of several manifests together; ids must be unique over all of them, and overlapping splits of one
-    corpus not mixed (`ctcrec.data.provenance`)."""
+    corpus not mixed (`ctcrec.data.partitions`)."""
     examples: list[Example] = []
     seen: dict[str, str | Path] = {}
     for path in paths:

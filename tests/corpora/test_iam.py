@@ -14,8 +14,9 @@ from iam_tree import BROKEN, EMPTY, FORMS, LINES, MISSING, OFFICIAL, ONLY_STRUCK
 
 from ctcrec.corpora import Prepared, write_prepared
 from ctcrec.corpora.iam import prepare
+from ctcrec.corpora.manifests import merge
 from ctcrec.data.manifest import read_manifest, read_manifests, write_manifest
-from ctcrec.data.provenance import text_conventions
+from ctcrec.data.partitions import text_conventions
 from ctcrec.errors import CorpusError, CtcrecError, InputError, ManifestError
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def test_splits_are_never_mixed(tree: IamTree, tmp_path: Path) -> None:
     write_manifest(tmp_path / "only.jsonl", only)
     with pytest.raises(ManifestError, match=r"is from the iam split 'official' and b02-045-00 from 'rwth'.*overlap"):
         read_manifests([tmp_path / "only.jsonl", tmp_path / "official/test.jsonl"])
+    with pytest.raises(ManifestError, match="these splits overlap"):
+        merge([tmp_path / "only.jsonl", tmp_path / "official/test.jsonl"], "all")
     assert len(read_manifests([tmp_path / "rwth/train.jsonl", tmp_path / "rwth/test.jsonl"])) == 5 * LINES - 2
 
 

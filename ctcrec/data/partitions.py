@@ -1,4 +1,4 @@
-"""What manifests say of where their rows come from: the text convention, and the partition of the corpus.
+"""Partitions of one corpus that must not be mixed, and the text conventions of manifests.
 
 Two keys that `ctcrec prepare` writes where a corpus needs them: `text_convention`, because it changes the score, and
 `partition` as `corpus:name`, because two partitions of one corpus overlap and must not be mixed.
