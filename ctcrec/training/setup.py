@@ -12,8 +12,8 @@ from ctcrec.checkpoint import build_from_config
 from ctcrec.config import Config, load_config
 from ctcrec.data.batching import BatchPlan, plan_batches
 from ctcrec.data.dataset import BatchDataset, example_generator, load_features
-from ctcrec.data.preprocessing import Preprocessor
 from ctcrec.data.partitions import check_partitions
+from ctcrec.data.preprocessing import Preprocessor
 from ctcrec.errors import ConfigError, TrainingError
 from ctcrec.modalities import build_preprocessor
 from ctcrec.models.recognition_model import RecognitionModel
