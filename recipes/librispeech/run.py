@@ -6,8 +6,10 @@ from pathlib import Path
 from ctcrec.recipe import evaluate, prepare, print_results, recipe_parser, train
 
 CONFIGS = Path(__file__).parents[2] / "configs/speech"
-SUBSETS = {  # training, validation, test
-    "mini": (["train-clean-5"], ["dev-mini"], ["dev-mini"]),
+SUBSETS: dict[
+    str, tuple[list[str], list[str], list[str]]
+] = {  # training, validation (none: speakers of training), test
+    "mini": (["train-clean-5"], [], ["dev-mini"]),
     "100h": (["train-clean-100"], ["dev-clean"], ["test-clean", "test-other"]),
     "960h": (["train-clean-100", "train-clean-360", "train-other-500"], ["dev-clean"], ["test-clean", "test-other"]),
 }
@@ -24,6 +26,9 @@ def main() -> None:
     manifests, run = (arguments.out / arguments.size / name for name in ("manifests", "model"))
     option = "--download" if arguments.download else "--subset"
     prepare("librispeech", arguments.data, manifests, *(word for subset in subsets for word in (option, subset)))
+    if not validation:
+        prepare("split", manifests / f"{training[0]}.jsonl", manifests / "parts", "--split", "train=0.92,valid=0.08")
+        training, validation = ["parts/train"], ["parts/valid"]
     seconds = train(
         CONFIGS / f"librispeech_{arguments.size}.yaml",
         run,
