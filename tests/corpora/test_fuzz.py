@@ -25,8 +25,23 @@ from hypothesis import strategies as st
 from page_files import ALTO_NAMESPACES, DrawnLine, DrawnPage, alto_xml, page_xml
 from PIL import Image
 
-from ctcrec.corpora import Prepared, alto, commonvoice, huggingface, iam, kaldi, lhotse, ljspeech, nemo, page, tsv
+from ctcrec.corpora import (
+    Prepared,
+    alto,
+    commonvoice,
+    huggingface,
+    iam,
+    kaldi,
+    lhotse,
+    librispeech,
+    ljspeech,
+    nemo,
+    page,
+    pairs,
+    tsv,
+)
 from ctcrec.corpora.markup import read_xml
+from ctcrec.corpora.splits import by_list
 from ctcrec.data.manifest import read_manifest, write_manifest
 from ctcrec.errors import CtcrecError
 
@@ -178,6 +193,22 @@ TARGETS = {
         ("p1.xml",),
         lambda source, out: alto.prepare(source, out),
         (*XML, *NUMBERS, *PATHS, b"mm10", b'IDNEXT="b1"', b"<SP/>", b",", b" "),
+    ),
+    "pairs": Target(
+        {"b/a.png": picture(), "b/a.gt.txt": b"a line\n", "train.lst": b"b/a.png\n"},
+        ("b/a.gt.txt", "train.lst"),
+        lambda source, out: pairs.prepare(source, by_list({"train": source / "train.lst"}, pairs.ENDINGS)),
+        (b"\n", b"#", b"b/a", b".gt.txt", b"\xff", *PATHS),
+    ),
+    "librispeech": Target(
+        {
+            "SPEAKERS.TXT": b"; x\n84 | F | dev | 1.0 | Anna\n",
+            "dev/84/121/84-121.trans.txt": b"84-121-0000 HELLO\n",
+            "dev/84/121/84-121-0000.wav": sound(),
+        },
+        ("SPEAKERS.TXT", "dev/84/121/84-121.trans.txt"),
+        lambda source, out: librispeech.prepare(source),
+        (b"|", b"\n", b"84-121-0000 ", b" ", b"\xff", *PATHS),
     ),
     "parquet": Target(
         {"train-00000-of-00001.parquet": PARQUET, "a.wav": sound()},
