@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["children", "local_name", "namespace_of", "read_xml"]
 
+_REFERENCE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)")
+
 
 def read_xml(path: Path) -> _Element:
     """The root element of an XML file, without comments and processing instructions.
 
     Raises:
-        CorpusError: it cannot be read, is not well-formed, declares entities, or has values of absurd size.
+        CorpusError: it cannot be read, is not well-formed, has entities of its own, or has values of absurd size.
     """
     from lxml import etree
 
@@ -32,14 +35,19 @@ def read_xml(path: Path) -> _Element:
         remove_comments=True,
         remove_pis=True,
     )
+    data = read_bytes(path)
     try:
-        root = etree.fromstring(read_bytes(path), parser)
+        root = etree.fromstring(data, parser)
+        document = root.getroottree().docinfo
+        declared = document.internalDTD is not None and any(True for _ in document.internalDTD.iterentities())
+        # A document type may declare some elsewhere; lxml leaves them out of attributes without a word
+        text = data.decode(document.encoding or "utf-8", "replace") if document.doctype else ""
     except (etree.LxmlError, ValueError, LookupError) as error:
         raise CorpusError(f"{path}: is not well-formed XML: {error}; export or fetch it again") from None
-    definition = root.getroottree().docinfo.internalDTD
-    if definition is not None and any(True for _ in definition.iterentities()):
+    if declared or _REFERENCE.search(text):
         raise CorpusError(
-            f"{path}: declares XML entities, which can name other files and are never resolved; remove its DOCTYPE"
+            f"{path}: declares or uses XML entities, which can name other files and are never resolved; remove its"
+            " DOCTYPE and write the characters themselves"
         )
     return root
 
