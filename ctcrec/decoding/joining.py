@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["WORD_START", "join_tokens", "token_surface", "word_groups"]
 
@@ -19,6 +20,7 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+")
 
 
+@lru_cache(maxsize=1 << 16)
 def token_surface(token: str, word_delimiter: str = " ") -> str:
     """The characters that `token` adds to the text; a space is a word boundary."""
     if token == word_delimiter:
@@ -28,10 +30,8 @@ def token_surface(token: str, word_delimiter: str = " ") -> str:
 
 def join_tokens(tokens: Sequence[str], word_delimiter: str = " ") -> str:
     """The text of `tokens`: words separated by single spaces."""
-    text = "".join(token_surface(token, word_delimiter) for token in tokens)
-    if "<0x" in text:
-        text = _BYTES.sub(_decode_bytes, text)
-    return " ".join(part for part in text.split(" ") if part)
+    text = _with_bytes("".join([token_surface(token, word_delimiter) for token in tokens]))
+    return " ".join([part for part in text.split(" ") if part])
 
 
 def word_groups(tokens: Sequence[str], word_delimiter: str = " ") -> list[tuple[str, list[int]]]:
@@ -43,7 +43,8 @@ def word_groups(tokens: Sequence[str], word_delimiter: str = " ") -> list[tuple[
     groups: list[tuple[list[str], list[int]]] = []
     open_word = False
     for position, token in enumerate(tokens):
-        for number, part in enumerate(token_surface(token, word_delimiter).split(" ")):
+        surface = token_surface(token, word_delimiter)
+        for number, part in enumerate(surface.split(" ") if " " in surface else (surface,)):
             if number:
                 open_word = False
             if not part:
@@ -53,7 +54,11 @@ def word_groups(tokens: Sequence[str], word_delimiter: str = " ") -> list[tuple[
                 open_word = True
             groups[-1][0].append(part)
             groups[-1][1].append(position)
-    return [(join_tokens(parts, word_delimiter), positions) for parts, positions in groups]
+    return [(_with_bytes("".join(parts)), positions) for parts, positions in groups]
+
+
+def _with_bytes(text: str) -> str:
+    return _BYTES.sub(_decode_bytes, text) if "<0x" in text else text
 
 
 def _decode_bytes(match: re.Match[str]) -> str:
