@@ -93,9 +93,11 @@ def prepare(
     collector = Collector(done)
     collector.splits.update({name: [] for name in split_lists.names})
     struck = _StruckOut(struck_out)
+    unlisted = 0
     for line in sorted(lines.values(), key=lambda line: line.id):
         name = split_lists.split_of(line.id, line.form)
         if name is None:
+            unlisted += 1
             continue
         transcript = normalizer.normalize(line.text)
         added = collector.add(
@@ -116,6 +118,7 @@ def prepare(
         if added is not None:
             struck.count(transcript)
     collector.notes += describe_counts(split_lists, collector.splits, {line.id: line.form for line in lines.values()})
+    collector.notes += [f"lines in no list: {unlisted}"]
     collector.notes += [struck.describe(), *_words(collector.splits, convention), *_shared_writers(collector.splits)]
     prepared = collector.prepared()
     return replace(prepared, splits={name: prepared.splits[name] for name in split_lists.names})

@@ -85,6 +85,7 @@ def test_notes(tree: IamTree) -> None:
     assert f"missing 2: {MISSING}, {BROKEN}" in notes
     assert f"valid: {LINES - 1} lines of 1 forms; published are 976 lines of 116 forms; missing 1: {EMPTY}" in notes
     assert f"test: {2 * LINES} lines of 2 forms; published are 2915 lines of 336 forms\n" in notes
+    assert f"lines in no list: {LINES}\n" in notes
     assert "struck-out words: 4 in 3 lines, kept as #" in notes
     assert "writers in both train and valid: 1 (000)" in notes
     words = sum(len(tree.ascii_text(line).split()) for line in tree.lines_of(RWTH["test"]))
