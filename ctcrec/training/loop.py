@@ -22,6 +22,7 @@ from ctcrec.data.dataset import BatchDataset, iterate_batches
 from ctcrec.errors import DataError, TrainingError
 from ctcrec.provenance import recorded
 from ctcrec.records import Batch
+from ctcrec.signals import Watch
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
 from ctcrec.training.objective import LossSum, loss_sum, true_token_share
@@ -117,6 +118,7 @@ class _Run:
                 (out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
                 setup.tokenizer.save(out)
         self.log = MetricsLog(out, self.progress.step, self.progress.epoch)
+        self.watch = Watch(read_rows(self.log.path), training.gradient_clip, len(setup.corpus))
         self._last_save = time.monotonic()
 
     def train(self, stop_after_steps: int | None) -> Summary:
@@ -231,6 +233,7 @@ class _Run:
         if self.config.loss.scheduled_sampling is not None:
             row["teacher_forcing_ratio"] = teacher_forcing
         self.log.write("step", progress.step, row)
+        self._warn("step", row)
 
     def _teacher_forcing_ratio(self) -> float:
         """The share of true tokens that the decoder is given in this step."""
@@ -290,6 +293,12 @@ class _Run:
             progress.plateau_factor *= 0.5
             progress.plateau_epochs = 0
         self._say_epoch(row, result, better)
+        self._warn("epoch", row)
+
+    def _warn(self, kind: str, row: dict[str, Any]) -> None:
+        """Say what a row is the first to show."""
+        for finding in self.watch.add({"kind": kind, "step": self.progress.step, **row}):
+            self.display.say(finding.text(), "yellow")
 
     def _epoch_row(self, result: Validation) -> dict[str, Any]:
         progress = self.progress
@@ -302,6 +311,7 @@ class _Run:
             "cer": result.cer,
             "wer": result.wer,
             "blank_rate": result.blank_rate,
+            "distinct_outputs": result.distinct_outputs,
             "learning_rate": progress.learning_rate,
             "frames_per_second": progress.frames / seconds,
             "padding": 1.0 - progress.frames / max(progress.padded_frames, 1),

@@ -28,6 +28,7 @@ class Validation:
     cer: float
     wer: float
     blank_rate: float
+    distinct_outputs: float  # different transcripts for each different reference
     infeasible: int
     samples: tuple[tuple[str, str], ...]  # (reference, hypothesis)
     attention_loss: float | None = None  # None without a decoder
@@ -50,6 +51,8 @@ def validate(
     attention, all_tokens = 0.0, 0
     characters, words = ErrorCounts(), ErrorCounts()
     shown: list[tuple[str, str]] = []
+    references: set[str] = set()
+    outputs: set[str] = set()
     for batch in batches:
         moved = batch.to(device)
         output = model(moved.features, moved.feature_lengths, moved.targets)
@@ -75,6 +78,8 @@ def validate(
             reference, text = example.text or "", normalizer.normalize(decoded)
             characters += character_counts(reference, text)
             words += word_counts(reference, text)
+            references.add(reference)
+            outputs.add(text)
             if len(shown) < samples:
                 shown.append((reference, text))
     model.train(training)
@@ -84,6 +89,7 @@ def validate(
         cer=characters.rate,
         wer=words.rate,
         blank_rate=blanks / max(frames, 1),
+        distinct_outputs=len(outputs) / max(len(references), 1),
         infeasible=infeasible,
         samples=tuple(shown),
         attention_loss=of_attention,
