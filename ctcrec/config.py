@@ -341,14 +341,26 @@ class TrainingConfig(Section):
         return self
 
 
-class DecodingConfig(Section):
-    """How a run's emissions become text; `decoding.yaml` in the run's directory, which `ctcrec tune` writes.
+_SEARCH = frozenset({"attention", "joint"})  # token by token
+_ATTENTION = _SEARCH | {"sample"}
+_TEXT_SEARCH = _SEARCH | {"beam", "rescore"}
+_FRAMES_SEARCH = frozenset({"beam", "rescore"})  # frame by frame
 
-    Relative file names start at the folder of that file. Everything but `strategy` belongs to the beam search, and
-    what is not set is left to `ctcrec.decoding.BeamDecoder`.
+
+class DecodingConfig(Section):
+    """How a run's outputs become text; `decoding.yaml` in the run's directory, which `ctcrec tune` writes.
+
+    greedy      best path of the CTC head
+    beam        prefix beam search over the CTC head's frames
+    attention   beam search over the attention decoder's tokens; beam_size 1 is greedy
+    joint       the same, with the CTC prefix score of each text (Watanabe et al. 2017)
+    rescore     the n best texts of `beam`, ordered by both heads
+    sample      texts drawn from the attention decoder; the most probable of them
+
+    Relative file names start at the folder of that file. What is not set is left to `ctcrec.decoding`.
     """
 
-    strategy: Literal["greedy", "beam"] = "greedy"
+    strategy: Literal["greedy", "beam", "attention", "joint", "rescore", "sample"] = "greedy"
     lm: str | None = Field(None, description="n-gram model: ARPA, gzip too, or the binary form")
     lm_unit: Literal["word", "token"] | None = Field(None, description="what the model's words are")
     lm_weight: float | None = Field(None, description="factor of the model's ln p")
@@ -357,24 +369,72 @@ class DecodingConfig(Section):
     lexicon: str | None = Field(None, description="file of the words that may be written, one a line")
     hotwords: str | None = Field(None, description="file of phrases to prefer, one a line, with a tab and a weight")
     hotword_weight: float | None = Field(None, description="of hotwords without a weight")
-    beam_size: Count | None = Field(None, description="prefixes kept from frame to frame")
+    beam_size: Count | None = Field(None, description="prefixes kept from frame to frame, or from token to token")
     beam_size_token: Count | None = Field(None, description="tokens looked at in a frame")
     beam_threshold: Positive | None = Field(None, description="prefixes worse than the best by more are dropped")
     blank_skip_threshold: Probability | None = Field(None, description="blank probability that extends nothing")
     characters: str | None = Field(None, description="the characters that may be written, besides spaces")
     pattern: str | None = Field(None, description="regular expression that the whole text must match")
     temperature: Positive | None = Field(None, description="of the confidences, fitted by `ctcrec tune`")
+    ctc_weight: Probability | None = Field(None, description="share of the CTC head in the score; default 0.3")
+    nbest: Count | None = Field(None, description="texts of the CTC head that attention rescores; default 20")
+    length_normalization: Literal["none", "length", "gnmt"] | None = Field(
+        None, description="what divides a text's score: nothing, length^α, or ((5 + length) / 6)^α"
+    )
+    length_exponent: Annotated[float, Field(ge=0)] | None = Field(None, description="that α")
+    coverage_weight: Annotated[float, Field(ge=0)] | None = Field(None, description="of frames looked at too little")
+    groups: Count | None = Field(None, description="diverse beam search: groups that the beam is divided into")
+    diversity: Annotated[float, Field(ge=0)] | None = Field(None, description="off for a token of an earlier group")
+    repetition_penalty: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="factor of ln p of tokens written before"
+    )
+    blocked_ngrams: Count | None = Field(None, description="no sequence of so many tokens may come twice")
+    min_length: Annotated[int, Field(ge=0)] | None = Field(None, description="fewest tokens of a text")
+    max_length: Count | None = Field(None, description="most tokens of a text; default: its frames")
+    end_threshold: Positive | None = Field(None, description="a text ends where ln p(end) > this × best other ln p")
+    samples: Count | None = Field(None, description="texts drawn, of which the most probable is taken; default 1")
+    sampling_temperature: Positive | None = Field(None, description="divides ln p before drawing")
+    top_k: Count | None = Field(None, description="only so many best tokens are drawn from")
+    nucleus: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="only the best tokens are drawn from that together have this probability"
+    )
+    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="of what is drawn; default 0")
+    safeguard: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="nats per token by which CTC may find attention's text less likely than its own before CTC's text"
+        " takes its place; 0 = never; default 2 where there is a CTC head",
+    )
 
     @model_validator(mode="after")
     def _no_silent_option(self) -> DecodingConfig:
-        given = [name for name in self.beam_options() if name != "strategy"]
-        if self.strategy == "greedy" and given:
-            raise ValueError(f"{', '.join(given)}: no effect on greedy decoding; choose strategy: beam")
+        given = self.options()
+        wrong = [name for name in given if self.strategy not in _APPLIES.get(name, _TEXT_SEARCH)]
+        if wrong:
+            fitting = [s for s in _STRATEGIES if all(s in _APPLIES.get(name, _TEXT_SEARCH) for name in given)]
+            advice = f"choose strategy: {' or '.join(fitting)}" if fitting else "leave them out"
+            raise ValueError(f"{', '.join(wrong)}: no effect on {self.strategy} decoding; {advice}")
+        if self.length_exponent is not None and self.length_normalization in (None, "none"):
+            raise ValueError("length_exponent: no effect without length_normalization: length or gnmt")
+        if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is more than max_length {self.max_length}")
         return self
 
-    def beam_options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What is set besides the strategy."""
         return self.model_dump(exclude={"strategy"}, exclude_none=True)
+
+
+_STRATEGIES = ("greedy", "beam", "attention", "joint", "rescore", "sample")
+_APPLIES: dict[str, frozenset[str]] = {  # what is not here applies to all searches for texts
+    **dict.fromkeys(("beam_size_token", "blank_skip_threshold"), _FRAMES_SEARCH),
+    "temperature": frozenset({"beam"}),
+    "ctc_weight": frozenset({"joint", "rescore"}),
+    "nbest": frozenset({"rescore"}),
+    **dict.fromkeys(("length_normalization", "length_exponent", "coverage_weight", "groups", "diversity"), _SEARCH),
+    **dict.fromkeys(("repetition_penalty", "blocked_ngrams", "min_length", "end_threshold"), _SEARCH),
+    **dict.fromkeys(("max_length", "safeguard"), _ATTENTION),
+    **dict.fromkeys(("samples", "sampling_temperature", "top_k", "nucleus", "seed"), frozenset({"sample"})),
+}
 
 
 _SECTIONS: dict[str, dict[str, type[Section]]] = {
@@ -464,7 +524,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def load_decoding(path: str | Path, changes: Mapping[str, Any]) -> DecodingConfig:
     """The decoding configuration of a run (greedy where there is no such file), with some keys changed.
 
-    Choosing `strategy: greedy` drops what the file says of the beam search.
+    Choosing another strategy than the file's drops what the file says of its own.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value is wrong.
@@ -473,7 +533,8 @@ def load_decoding(path: str | Path, changes: Mapping[str, Any]) -> DecodingConfi
     values: Any = _read_yaml(path) if path.is_file() else {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys such as strategy and lm_weight, got {values!r}")
-    merged = {**({} if changes.get("strategy") == "greedy" else values), **changes}
+    own = values.get("strategy", "greedy")
+    merged = {**(values if changes.get("strategy", own) == own else {}), **changes}
     try:
         return DecodingConfig.model_validate(merged)
     except ValidationError as error:

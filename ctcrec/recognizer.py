@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ctcrec.attention_strategies import AttentionDecode, Encoded, build_attention_decode, check_heads
 from ctcrec.checkpoint import Checkpoint, load_checkpoint
 from ctcrec.config import DecodingConfig, load_decoding
 from ctcrec.data.batching import plan_in_order
@@ -49,9 +50,14 @@ class Recognizer:
         device: torch.device | str = "cpu",
         decode: Decode | None = None,
         batch_frames: int = 40_000,
+        attention_decode: AttentionDecode | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.decode = decode or build_decode(DecodingConfig(), checkpoint.tokenizer, Path())
+        self.attention_decode = attention_decode  # goes before `decode` where it is given
+        if attention_decode is None and checkpoint.model.head is None:
+            attention = DecodingConfig(strategy="attention")
+            self.attention_decode = build_attention_decode(attention, checkpoint.tokenizer, Path(), checkpoint.model)
         self.device = torch.device(device)
         self.batch_frames = batch_frames
         self.model = checkpoint.model.to(self.device).eval()
@@ -63,7 +69,7 @@ class Recognizer:
         """From a run's directory; on the GPU where there is one, unless `device` says otherwise.
 
         Decoding is what `decoding` says (its files relative to the working directory), else the run's own
-        `decoding.yaml` if there is one, else greedy.
+        `decoding.yaml` if there is one, else greedy, or attention for a model without a CTC head.
 
         Raises:
             CheckpointError: see `ctcrec.checkpoint.load_checkpoint`.
@@ -73,7 +79,13 @@ class Recognizer:
         checkpoint = load_checkpoint(run, chosen)
         folder = Path() if decoding is not None else Path(run)
         config = decoding or load_decoding(Path(run) / DECODING_FILE, {})
-        return cls(checkpoint, chosen, build_decode(config, checkpoint.tokenizer, folder))
+        if decoding is None and config == DecodingConfig() and checkpoint.model.head is None:
+            config = DecodingConfig(strategy="attention")
+        check_heads(config, checkpoint.model)
+        if config.strategy in ("greedy", "beam"):
+            return cls(checkpoint, chosen, build_decode(config, checkpoint.tokenizer, folder))
+        attention = build_attention_decode(config, checkpoint.tokenizer, folder, checkpoint.model)
+        return cls(checkpoint, chosen, attention_decode=attention)
 
     @property
     def modality(self) -> str:
@@ -126,18 +138,23 @@ class Recognizer:
             if done is not None:
                 done(finished)
 
-    @torch.no_grad()
     def emissions(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """(T', C) float32 log-probabilities of each (T, F) item of features, in order, on the model's device."""
+        return [item.emissions for item in self.encode(features)]
+
+    @torch.no_grad()
+    def encode(self, features: Sequence[torch.Tensor]) -> list[Encoded]:
+        """What the heads read and say of each (T, F) item of features, in order, on the model's device."""
         lengths = [len(item) for item in features]
         plan = plan_in_order(lengths, batch_frames=self.batch_frames, max_batch_size=64)
-        results: dict[int, torch.Tensor] = {}
+        results: dict[int, Encoded] = {}
         for chosen in plan.batches:
             batch = collate([_NOTHING] * len(chosen), [features[i] for i in chosen], [()] * len(chosen))
             output = self.model(batch.features.to(self.device), batch.feature_lengths.to(self.device))
+            assert output.frames is not None
             log_probs = output.logits.float().log_softmax(2)
-            for index, item, length in zip(chosen, log_probs, output.lengths.tolist(), strict=True):
-                results[index] = item[:length]
+            for row, (index, length) in enumerate(zip(chosen, output.lengths.tolist(), strict=True)):
+                results[index] = Encoded(log_probs[row, :length], output.frames[row, :length])
         return [results[index] for index in range(len(features))]
 
     def _decode_all(self, examples: Sequence[Example], sources: Sequence[np.ndarray]) -> list[Hypothesis]:
@@ -145,8 +162,11 @@ class Recognizer:
         preprocessor = self.checkpoint.preprocessor
         if not sources:
             return []
-        emissions = self.emissions([preprocessor.features(source) for source in sources])
-        decoded = self.decode(emissions)
+        encoded = self.encode([preprocessor.features(source) for source in sources])
+        if self.attention_decode is not None:
+            decoded = self.attention_decode(encoded)
+        else:
+            decoded = self.decode([item.emissions for item in encoded])
         subsampling = self.model.subsampling_factor
         return [
             dataclasses.replace(hypothesis, text=self.checkpoint.normalizer.normalize(hypothesis.text)).scaled(

@@ -70,7 +70,9 @@ class Hypothesis:
     """One recognized text.
 
     `tokens` are token ids without blanks. `score` is a natural logarithm; `acoustic_score` and `lm_score` are its
-    parts where the search knows them apart. `confidence` is a probability in [0, 1].
+    parts where the search knows them apart. `confidence` is a probability in [0, 1]. Where attention took part,
+    `spans_from` says what the spans come from, "ctc" or "attention" (None if nothing tells them), and `replaces` is
+    attention's text if CTC found it implausible and this is CTC's own.
     """
 
     text: str
@@ -81,6 +83,8 @@ class Hypothesis:
     confidence: float | None = None
     acoustic_score: float | None = None
     lm_score: float | None = None
+    spans_from: str | None = None
+    replaces: str | None = None
 
     def scaled(self, unit_per_frame: float, offset: float = 0.0, limit: float | None = None) -> Hypothesis:
         """The same hypothesis with spans `frame * unit_per_frame + offset`, cut at `limit`."""

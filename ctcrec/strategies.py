@@ -1,4 +1,5 @@
-"""From a decoding configuration to a function that turns emissions into hypotheses."""
+"""From a decoding configuration to a function that turns emissions into hypotheses; what attention has a say in is in
+`ctcrec.attention_strategies`."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from ctcrec.errors import ConfigError, DataError
 from ctcrec.records import Hypothesis
 from ctcrec.text import Tokenizer
 
-__all__ = ["DECODING_FILE", "Decode", "build_decode", "changed_decoding"]
+__all__ = ["DECODING_FILE", "Decode", "build_beam_decoder", "build_decode", "changed_decoding", "text_options"]
 
 DECODING_FILE = "decoding.yaml"
 _HOTWORD_WEIGHT = 10.0
 _FILES = ("lm", "lexicon", "hotwords")
+_BEAM = ("beam_size", "beam_size_token", "beam_threshold", "blank_skip_threshold", "temperature")
+_TEXT = (*_FILES, "lm_unit", "lm_weight", "word_score", "unknown_score", "hotword_weight", "characters", "pattern")
 
 Decode = Callable[[Sequence[torch.Tensor]], list[Hypothesis]]
 """(T, C) log-probabilities of each example → its best hypothesis, with spans in frames."""
@@ -43,7 +46,28 @@ def build_decode(config: DecodingConfig, tokenizer: Tokenizer, folder: Path) -> 
     """
     if config.strategy == "greedy":
         return lambda emissions: _greedy(emissions, tokenizer)
-    options = config.beam_options()
+    if config.strategy != "beam":
+        raise ConfigError(
+            f"decoding: {config.strategy} needs an attention decoder beside emissions; use greedy or beam"
+        )
+    decoder = build_beam_decoder(config, tokenizer, folder)
+    return lambda emissions: [nbest[0] for nbest in decoder(emissions)]
+
+
+def build_beam_decoder(config: DecodingConfig, tokenizer: Tokenizer, folder: Path) -> BeamDecoder:
+    """The prefix beam search that `config` describes.
+
+    Raises:
+        ConfigError, DataError, InputError: see `build_decode`.
+    """
+    own = {key: value for key in _BEAM if (value := getattr(config, key)) is not None}
+    options = {**own, **text_options(config, folder)}
+    return BeamDecoder(tokenizer.tokens, blank=tokenizer.blank, word_delimiter=tokenizer.word_delimiter, **options)
+
+
+def text_options(config: DecodingConfig, folder: Path) -> dict[str, Any]:
+    """What `config` says of the text: models and words, loaded from their files."""
+    options = {key: value for key in _TEXT if (value := getattr(config, key)) is not None}
     for key, read in (("lm", _read_lm), ("lexicon", _read_lexicon)):
         if key in options:
             options[key] = read(folder / options[key])
@@ -52,8 +76,7 @@ def build_decode(config: DecodingConfig, tokenizer: Tokenizer, folder: Path) -> 
         options["hotwords"] = read_hotwords(folder / options["hotwords"], weight)
     elif "hotword_weight" in options:
         raise ConfigError("decoding: hotword_weight is set but no hotwords; name their file")
-    decoder = BeamDecoder(tokenizer.tokens, blank=tokenizer.blank, word_delimiter=tokenizer.word_delimiter, **options)
-    return lambda emissions: [nbest[0] for nbest in decoder(emissions)]
+    return options
 
 
 def read_hotwords(path: Path, default: float) -> dict[str, float]:

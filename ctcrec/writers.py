@@ -31,6 +31,10 @@ def hypothesis_record(hypothesis: Hypothesis, unit: str) -> dict[str, Any]:
     record: dict[str, Any] = {"text": hypothesis.text, "score": round(hypothesis.score, 4)}
     if hypothesis.confidence is not None:
         record["confidence"] = round(hypothesis.confidence, 4)
+    if hypothesis.spans_from is not None:
+        record["spans_from"] = hypothesis.spans_from
+    if hypothesis.replaces is not None:
+        record["replaces"] = hypothesis.replaces
     return {
         **record,
         "unit": unit,

@@ -18,7 +18,7 @@ LAYERS = {
     **dict.fromkeys(("config", "signals"), 2),
     **dict.fromkeys(("ctc", "decoding", "lm", "text", "scoring", "losses"), 3),
     **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
-    **dict.fromkeys(("speech", "ocr"), 5),
+    **dict.fromkeys(("speech", "ocr", "attention_strategies"), 5),
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
     **dict.fromkeys(("checkpoint", "clips", "provenance"), 7),
     **dict.fromkeys(("training", "recognizer"), 8),

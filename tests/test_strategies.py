@@ -65,7 +65,7 @@ def test_hotword_weights(tmp_path: Path) -> None:
     [
         ({"beam_size": 5}, "beam_size: no effect on greedy decoding"),
         ({"strategy": "beam", "beam_sise": 5}, "beam_sise: unknown key; did you mean beam_size"),
-        ({"strategy": "beem"}, "'greedy' or 'beam'"),
+        ({"strategy": "beem"}, "'rescore' or 'sample'"),
         ({"strategy": "beam", "beam_size": 0}, "beam_size"),
     ],
 )

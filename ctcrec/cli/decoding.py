@@ -15,17 +15,24 @@ __all__ = ["Hotwords", "LanguageModel", "Settings", "Strategy", "StrategyName", 
 
 
 class StrategyName(StrEnum):
-    """How emissions become text."""
+    """How a model's outputs become text; see `ctcrec.config.DecodingConfig`."""
 
     GREEDY = "greedy"
     BEAM = "beam"
+    ATTENTION = "attention"
+    JOINT = "joint"
+    RESCORE = "rescore"
+    SAMPLE = "sample"
 
 
 Strategy = Annotated[
-    StrategyName | None, typer.Option("--decode", help="Search. Default: the run's decoding.yaml, else greedy.")
+    StrategyName | None,
+    typer.Option("--decode", help="How to find the text. Default: the run's decoding.yaml, else greedy."),
 ]
-LanguageModel = Annotated[Path | None, typer.Option("--lm", help="N-gram model for the beam search.")]
-Hotwords = Annotated[Path | None, typer.Option("--hotwords", help="Phrases to prefer in the beam search, one a line.")]
+LanguageModel = Annotated[Path | None, typer.Option("--lm", help="N-gram model for the beam searches.")]
+Hotwords = Annotated[
+    Path | None, typer.Option("--hotwords", help="Phrases to prefer in the beam searches, one a line.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the decoding, e.g. beam_size=50."),
