@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ctcrec.corpora.collecting import Collector
@@ -45,7 +46,7 @@ def prepare(
             collector.add(
                 name,
                 row["path"].removesuffix(".mp3"),
-                lambda path=row["path"]: _file(folder, path),  # type: ignore[misc]
+                partial(_file, folder, row["path"]),
                 row["sentence"],
                 "utterances",
                 speaker=row["client_id"] or None,

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,42 +87,34 @@ def prepare(
     if not source.is_dir():
         raise CorpusError(f"{source}: no such folder; name the folder with lines/ and ascii/ or xml/")
     split_lists = read_split_lists(source, split, lists or {})
-    lines = {line.id: line for line in (_read_ascii(source) if text == "ascii" else _read_xml_forms(source))}
+    lines = sorted(_read_ascii(source) if text == "ascii" else _read_xml_forms(source), key=lambda line: line.id)
     normalizer = Normalizer.named(f"iam-{text}")
     convention = normalizer.signature + ("" if struck_out == "keep" else "+struck-out-dropped")
     folder = MediaFolder(source, media)
     collector = Collector(done)
     collector.splits.update({name: [] for name in split_lists.names})
     struck = _StruckOut(struck_out)
-    unlisted = 0
-    for line in sorted(lines.values(), key=lambda line: line.id):
-        name = split_lists.split_of(line.id, line.form)
-        if name is None:
-            unlisted += 1
-            continue
+    listed = [(name, line) for line in lines if (name := split_lists.split_of(line.id, line.form))]
+    for name, line in listed:
         transcript = normalizer.normalize(line.text)
-        added = collector.add(
-            name,
-            line.id,
-            lambda line=line: folder.find(line.image),  # type: ignore[misc]
-            struck.apply(transcript),
-            "lines",
-            writer=line.writer,
-            language="en",
-            extra={
-                "form": line.form,
-                "segmentation": line.segmentation,
-                "partition": f"iam:{split}",
-                "text_convention": convention,
-            },
-        )
-        if added is not None:
+        find = partial(folder.find, line.image)
+        extra = {
+            "form": line.form,
+            "segmentation": line.segmentation,
+            "partition": f"iam:{split}",
+            "text_convention": convention,
+        }
+        shown = struck.apply(transcript)
+        if collector.add(name, line.id, find, shown, "lines", writer=line.writer, language="en", extra=extra):
             struck.count(transcript)
-    collector.notes += describe_counts(split_lists, collector.splits, {line.id: line.form for line in lines.values()})
-    collector.notes += [f"lines in no list: {unlisted}"]
-    collector.notes += [struck.describe(), *_words(collector.splits, convention), *_shared_writers(collector.splits)]
-    prepared = collector.prepared()
-    return replace(prepared, splits={name: prepared.splits[name] for name in split_lists.names})
+    collector.notes += [
+        *describe_counts(split_lists, collector.splits, {line.id: line.form for line in lines}),
+        f"lines in no list: {len(lines) - len(listed)}",
+        struck.describe(),
+        _words(collector.splits, convention),
+        *_shared_writers(collector.splits),
+    ]
+    return collector.prepared()
 
 
 def _read_ascii(source: Path) -> Iterator[_Line]:
@@ -217,11 +210,11 @@ class _StruckOut:
         return f"struck-out words: {self.words} in {self.lines} lines, {what}"
 
 
-def _words(splits: Mapping[str, list[Example]], convention: str) -> Iterator[str]:
+def _words(splits: Mapping[str, list[Example]], convention: str) -> str:
     counts = ", ".join(
         f"{name} {sum(len((example.text or '').split()) for example in examples)}" for name, examples in splits.items()
     )
-    yield f"words under the text convention {convention}: {counts}"
+    return f"words under the text convention {convention}: {counts}"
 
 
 def _shared_writers(splits: Mapping[str, list[Example]]) -> Iterator[str]:

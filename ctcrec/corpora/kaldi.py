@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ctcrec.corpora.collecting import Collector
@@ -60,7 +61,7 @@ def _read_folder(folder: Path, media: MediaFolder, collector: Collector) -> None
             collector.add(
                 split,
                 utterance,
-                lambda recording=recording: _file(recordings, recording, media),  # type: ignore[misc]
+                partial(_file, recordings, recording, media),
                 texts[utterance],
                 "utterances",
                 start=start,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,7 @@ def prepare(
         collector.add(
             "all",
             fields[0],
-            lambda name=fields[0]: _file(folder, name),  # type: ignore[misc]
+            partial(_file, folder, fields[0]),
             fields[1] if text == "raw" else fields[-1],
             "utterances",
         )

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -118,19 +119,19 @@ def _add_lines(
         collector.add(
             "all",
             f"{name}/{line.id}",
-            lambda line=line, target=target: _write(  # type: ignore[misc]
-                crop_line(image, _scaled(line.polygon, scale), line.baseline and _scaled(line.baseline, scale)), target
-            ),
+            partial(_write_crop, image, line, scale, target),
             line.text,
             "lines",
             extra={"page": name},
         )
 
 
-def _write(image: Image.Image, path: Path) -> Path:
+def _write_crop(image: Image.Image, line: PageLine, scale: tuple[float, float], path: Path) -> Path:
+    """Cut out a line; raises Unusable where it shows nothing."""
+    crop = crop_line(image, _scaled(line.polygon, scale), line.baseline and _scaled(line.baseline, scale))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        crop.save(path)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
     return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,7 +46,7 @@ def prepare(source: Path, media: Path | None = None, done: Callable[[int], None]
         collector.add(
             split,
             identifier,
-            lambda name=name: folder.find(name),  # type: ignore[misc]
+            partial(folder.find, name),
             row["text"],
             kind,
             extra={key: value for key, value in row.items() if key not in _KNOWN and value},
