@@ -39,8 +39,8 @@ def texts(generator: np.random.Generator) -> list[str]:
 
 def encode_line(text: str, generator: np.random.Generator) -> bytes:
     """A gray image as wide as its text is long."""
-    image = np.full((48, 20 + 18 * len(text)), 235, np.uint8)
-    image[12:36, 10:-10] -= generator.integers(0, 200, (24, image.shape[1] - 20)).astype(np.uint8)
+    image = np.full((32, 20 + 10 * len(text)), 235, np.uint8)
+    image[8:24, 10:-10] -= 200 * generator.integers(0, 2, (16, image.shape[1] - 20)).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -37,6 +37,7 @@ __all__ = [
     "load_config",
     "load_decoding",
     "parse_config",
+    "parse_decoding",
     "parse_overrides",
 ]
 
@@ -535,10 +536,14 @@ def load_decoding(path: str | Path, changes: Mapping[str, Any]) -> DecodingConfi
         raise ConfigError(f"{path}: expected keys such as strategy and lm_weight, got {values!r}")
     own = values.get("strategy", "greedy")
     merged = {**(values if changes.get("strategy", own) == own else {}), **changes}
+    return parse_decoding(merged, where=str(path) if path.is_file() and not changes else "decoding")
+
+
+def parse_decoding(values: Mapping[str, Any], where: str = "decoding") -> DecodingConfig:
+    """A validated DecodingConfig from plain data; raises ConfigError with every mistake, a line each."""
     try:
-        return DecodingConfig.model_validate(merged)
+        return DecodingConfig.model_validate(values)
     except ValidationError as error:
-        where = str(path) if path.is_file() and not changes else "decoding"
         raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error, DecodingConfig))) from None
 
 

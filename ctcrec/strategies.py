@@ -15,13 +15,22 @@ from ctcrec.errors import ConfigError, DataError
 from ctcrec.records import Hypothesis
 from ctcrec.text import Tokenizer
 
-__all__ = ["DECODING_FILE", "Decode", "build_beam_decoder", "build_decode", "changed_decoding", "text_options"]
+__all__ = [
+    "DECODING_FILE",
+    "FILES",
+    "Decode",
+    "build_beam_decoder",
+    "build_decode",
+    "changed_decoding",
+    "decoder_options",
+    "text_options",
+]
 
 DECODING_FILE = "decoding.yaml"
 _HOTWORD_WEIGHT = 10.0
-_FILES = ("lm", "lexicon", "hotwords")
+FILES = ("lm", "lexicon", "hotwords")
 _BEAM = ("beam_size", "beam_size_token", "beam_threshold", "blank_skip_threshold", "temperature")
-_TEXT = (*_FILES, "lm_unit", "lm_weight", "word_score", "unknown_score", "hotword_weight", "characters", "pattern")
+_TEXT = (*FILES, "lm_unit", "lm_weight", "word_score", "unknown_score", "hotword_weight", "characters", "pattern")
 
 Decode = Callable[[Sequence[torch.Tensor]], list[Hypothesis]]
 """(T, C) log-probabilities of each example → its best hypothesis, with spans in frames."""
@@ -34,7 +43,7 @@ def changed_decoding(run: Path, changes: Mapping[str, Any]) -> DecodingConfig:
         ConfigError: see `ctcrec.config.load_decoding`.
     """
     config = load_decoding(run / DECODING_FILE, changes)
-    own = {key: str(run / value) for key in _FILES if (value := getattr(config, key)) and key not in changes}
+    own = {key: str(run / value) for key in FILES if (value := getattr(config, key)) and key not in changes}
     return config.model_copy(update=own)
 
 
@@ -60,9 +69,14 @@ def build_beam_decoder(config: DecodingConfig, tokenizer: Tokenizer, folder: Pat
     Raises:
         ConfigError, DataError, InputError: see `build_decode`.
     """
-    own = {key: value for key in _BEAM if (value := getattr(config, key)) is not None}
-    options = {**own, **text_options(config, folder)}
+    options = decoder_options(config, folder)
     return BeamDecoder(tokenizer.tokens, blank=tokenizer.blank, word_delimiter=tokenizer.word_delimiter, **options)
+
+
+def decoder_options(config: DecodingConfig, folder: Path) -> dict[str, Any]:
+    """What `config` says, as options of `BeamDecoder`: models and words loaded from their files."""
+    own = {key: value for key in _BEAM if (value := getattr(config, key)) is not None}
+    return {**own, **text_options(config, folder)}
 
 
 def text_options(config: DecodingConfig, folder: Path) -> dict[str, Any]:

@@ -6,24 +6,27 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import save_file
 
+from ctcrec.config import DecodingConfig
 from ctcrec.decoding import BeamDecoder
 from ctcrec.decoding.calibration import Calibration, fit_temperature
 from ctcrec.decoding.emissions import Emissions, read_emissions
 from ctcrec.decoding.tuning import Tuning, save_surface, tune
-from ctcrec.errors import DataError
-from ctcrec.lm import NGramLM
+from ctcrec.errors import ConfigError, DataError
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example
 from ctcrec.scoring import ErrorCounts, word_counts
-from ctcrec.strategies import DECODING_FILE
+from ctcrec.strategies import DECODING_FILE, FILES, decoder_options
 from ctcrec.writers import write_atomically
 
 __all__ = ["TunedRun", "compute_emissions", "tune_run"]
+
+_FOUND = ("lm_weight", "word_score", "beam_size", "temperature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def tune_run(
     recognizer: Recognizer,
     run: Path,
     examples: Sequence[Example],
-    lm_file: Path,
+    config: DecodingConfig,
     done: Callable[[int], None] | None = None,
 ) -> TunedRun:
     """Find lm_weight, word_score, beam_size and the temperature of the confidences, and write them to the run's
@@ -51,35 +54,30 @@ def tune_run(
         recognizer: the run's model.
         run: its directory; `tuning/` in it keeps emissions and the picture.
         examples: validation examples with text.
-        lm_file: an n-gram model of words.
+        config: a beam search with an `lm`; what it sets besides stays as it is. File names are relative to the working
+            directory.
         done: called with the number of examples whose emissions are ready.
+
+    Raises:
+        ConfigError: `config` has no lm, or sets what is to be found.
     """
+    fixed = [key for key in _FOUND if getattr(config, key) is not None]
+    if fixed:
+        raise ConfigError(f"tuning: {', '.join(fixed)}: to be found by tuning; leave out")
+    if config.strategy != "beam" or config.lm is None:
+        raise ConfigError("tuning: only a beam search with an lm has weights to tune")
     checkpoint = recognizer.checkpoint
     tokenizer, normalizer = checkpoint.tokenizer, checkpoint.normalizer
-    lm = NGramLM.load(lm_file)
+    options = decoder_options(config, Path())
     emissions = stored_emissions(recognizer, run / "tuning", examples, done)
     references = [normalizer.normalize(example.text or "") for example in examples]
-    blank, delimiter = tokenizer.blank, tokenizer.word_delimiter
-    tuning = tune(emissions, references, tokenizer.tokens, lm, blank=blank, word_delimiter=delimiter)
-    best = tuning.best
-    decoder = BeamDecoder(
-        tokenizer.tokens,
-        blank=blank,
-        word_delimiter=delimiter,
-        lm=lm,
-        lm_weight=best.lm_weight,
-        word_score=best.word_score,
-        beam_size=best.beam_size,
-    )
-    calibration = fit_temperature(decoder, emissions, references)
-    chosen = {
-        "strategy": "beam",
-        "lm": str(lm_file.resolve()),
-        "lm_weight": best.lm_weight,
-        "word_score": best.word_score,
-        "beam_size": best.beam_size,
-        "temperature": calibration.temperature,
-    }
+    options |= {"blank": tokenizer.blank, "word_delimiter": tokenizer.word_delimiter}
+    tuning = tune(emissions, references, tokenizer.tokens, **options)
+    found: dict[str, Any] = tuning.options()
+    calibration = fit_temperature(BeamDecoder(tokenizer.tokens, **options, **found), emissions, references)
+    given = config.options()
+    files = {key: str(Path(given[key]).resolve()) for key in FILES if key in given}
+    chosen = {"strategy": "beam", **given, **files, **found, "temperature": calibration.temperature}
     surface_file = run / "tuning" / "wer.png"
     save_surface(tuning, surface_file)
     write_atomically(run / DECODING_FILE, yaml.safe_dump(chosen, sort_keys=False))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ctcrec.cli.main import app
 from ctcrec.data.manifest import read_manifest
+from ctcrec.errors import ConfigError
 from ctcrec.recognizer import Recognizer
 from ctcrec.tuning import stored_emissions
 
@@ -33,6 +34,15 @@ def test_tune_writes_what_transcribe_and_evaluate_then_use(trained: Trained, tmp
     assert chosen["strategy"] == "beam"
     assert set(chosen) == {"strategy", "lm", "lm_weight", "word_score", "beam_size", "temperature"}
     assert (run / "tuning" / "wer.png").stat().st_size > 1000
+
+    fixed = ["--set", "lm_unit=token", "--set", "characters=abc"]
+    tuned = runner.invoke(app, ["tune", str(run), str(trained.test), "--lm", str(lm), *fixed])
+    assert tuned.exit_code == 0, tuned.output
+    chosen = yaml.safe_load((run / "decoding.yaml").read_text(encoding="utf-8"))
+    assert (chosen["lm_unit"], chosen["characters"]) == ("token", "abc")
+    for setting, message in [("lm_weight=1", "to be found by tuning"), ("samples=3", "no effect on beam decoding")]:
+        refused = runner.invoke(app, ["tune", str(run), str(trained.test), "--lm", str(lm), "--set", setting])
+        assert isinstance(refused.exception, ConfigError) and message in str(refused.exception)
 
     example = read_manifest(trained.test)[0]
     hypothesis = Recognizer.load(run).transcribe(example.source)

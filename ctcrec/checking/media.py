@@ -63,7 +63,10 @@ class Medium:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are known."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return {key: value for key in _FIELDS if (value := getattr(self, key)) is not None}
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Medium))
 
 
 def guess_modality(example: Example) -> ModalityName:

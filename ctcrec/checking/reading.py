@@ -112,7 +112,7 @@ class MediaReader:
         lines = []
         for (item, request), stamp, known in zip(chunk.items, chunk.stamps, chunk.known, strict=True):
             medium = next(fresh) if known is None else known
-            if known is None and stamp is not None and medium.error is None:
+            if known is None and self._file is not None and stamp is not None and medium.error is None:
                 row = {"key": request.key, "stamp": stamp, "whole": self.whole, "medium": medium.to_dict()}
                 lines.append(json.dumps(row) + "\n")
             yield item, medium

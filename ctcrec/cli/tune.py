@@ -14,6 +14,10 @@ def tune(
     run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests of validation examples with text.")],
     lm: Annotated[Path, typer.Option("--lm", help="N-gram model: ARPA, gzip too, or the binary form.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Fix a key of the decoding, e.g. lm_unit=token, lexicon=FILE."),
+    ] = None,
 ) -> None:
     """Choose lm_weight, word_score and beam_size by WER, and the temperature of the confidences.
 
@@ -21,15 +25,17 @@ def tune(
     go into RUN/decoding.yaml, which transcribe and evaluate then use.
     """
     from ctcrec.cli.progress import progress_bar
-    from ctcrec.config import DecodingConfig
+    from ctcrec.config import DecodingConfig, parse_decoding, parse_overrides
     from ctcrec.data.manifest import read_manifests
     from ctcrec.recognizer import Recognizer
     from ctcrec.tuning import tune_run
 
     examples = read_manifests(manifest, require_text=True)
+    changes = {"strategy": "beam", "lm": str(lm), **parse_overrides(settings or ())}
+    config = parse_decoding(changes)
     recognizer = Recognizer.load(run, decoding=DecodingConfig())
     with progress_bar("emissions", len(examples)) as done:
-        result = tune_run(recognizer, run, examples, lm, done)
+        result = tune_run(recognizer, run, examples, config, done)
     best, temperature = result.tuning.best, result.calibration
     typer.echo(
         f"lm_weight {best.lm_weight:g}, word_score {best.word_score:g}, beam_size {best.beam_size}:"

@@ -8,7 +8,7 @@ sub-folder is recorded as writer (lines) or speaker (utterances).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +93,7 @@ def prepare(
             done(number)
         try:
             name = split.assign(identifier)
-            example = _read_pair(identifier, media.get(identifier), texts.get(identifier), form, split.levels)
+            example = _read_pair(source, identifier, media.get(identifier), texts.get(identifier), form, split.levels)
             if name is None:
                 raise _Unusable("is in no split")
             splits.setdefault(name, []).append(example)
@@ -105,23 +105,22 @@ def prepare(
     return Prepared(splits, left_out)
 
 
-def _find_files(source: Path) -> dict[str, Path]:
-    """All visible files by their path below `source`, with `/`."""
+def _find_files(source: Path) -> list[str]:
+    """All visible files, by their path below `source`, with `/`."""
 
     def fail(error: OSError) -> None:
         raise CorpusError(f"{error.filename}: cannot be read: {error.strerror}")
 
-    files = {}
+    files = []
     for folder, folders, names in os.walk(source, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                path = Path(folder, name)
-                files[path.relative_to(source).as_posix()] = path
+        below = Path(folder).relative_to(source).as_posix()
+        prefix = "" if below == "." else below + "/"
+        files += [prefix + name for name in names if not name.startswith(".")]
     return files
 
 
-def _find_kind(source: Path, files: Mapping[str, Path]) -> Kind:
+def _find_kind(source: Path, files: Sequence[str]) -> Kind:
     """The kind of which there are pairs; where there are none, of which there are media."""
     media = {kind: _media(files, form, []).keys() for kind, form in _FORMS.items()}
     pairs = {kind: media[kind] & _texts(files, form).keys() for kind, form in _FORMS.items()}
@@ -135,42 +134,47 @@ def _find_kind(source: Path, files: Mapping[str, Path]) -> Kind:
     raise CorpusError(f"{source}: no media in it; expected x.png with x.gt.txt, or x.wav with x.txt")
 
 
-def _media(files: Mapping[str, Path], form: _Form, left_out: list[LeftOut]) -> dict[str, Path]:
+def _media(files: Sequence[str], form: _Form, left_out: list[LeftOut]) -> dict[str, str]:
     """Media by id; of several with one id the best variant, then the first by name."""
     found: dict[str, list[tuple[int, str]]] = {}
     for name in files:
         stem, ending = os.path.splitext(name)
         if ending.lower() in form.media_endings:
-            rank = max(rank for rank, variant in enumerate(form.variants) if stem.lower().endswith(variant))
+            rank = len(form.variants) - 1
+            while not stem.lower().endswith(form.variants[rank]):  # the first variant is empty
+                rank -= 1
             identifier = stem[: len(stem) - len(form.variants[rank])]
             found.setdefault(identifier, []).append((rank, name))
     chosen = {}
     for identifier, candidates in found.items():
         (_, best), *others = sorted(candidates)
-        chosen[identifier] = files[best]
+        chosen[identifier] = best
         left_out.extend(LeftOut(name, f"is a second {form.medium} for the same text") for _, name in others)
     return chosen
 
 
-def _texts(files: Mapping[str, Path], form: _Form) -> dict[str, Path]:
+def _texts(files: Sequence[str], form: _Form) -> dict[str, str]:
     ending = form.text_ending
     wrong = tuple(item for item in _NO_TRANSCRIPTS if item != ending)
-    names: Iterator[str] = (name for name in files if name.lower().endswith(ending))
-    return {name[: -len(ending)]: files[name] for name in names if not name.lower().endswith(wrong)}
+    names = (name for name in files if name.lower().endswith(ending))
+    return {name[: -len(ending)]: name for name in names if not name.lower().endswith(wrong)}
 
 
-def _read_pair(identifier: str, medium: Path | None, text_file: Path | None, form: _Form, levels: int) -> Example:
+def _read_pair(
+    source: Path, identifier: str, medium: str | None, text_file: str | None, form: _Form, levels: int
+) -> Example:
     if medium is None:
         raise _Unusable(f"has a text and no {form.medium}")
     if text_file is None:
         raise _Unusable(f"has no text ({form.text_ending})")
-    text = _read_text(text_file, one_line=form.text_ending == ".gt.txt")
+    text = _read_text(source / text_file, one_line=form.text_ending == ".gt.txt")
+    path = source / medium
     try:
-        fields = form.describe(medium)
+        fields = form.describe(path)
     except MediaError as error:
-        raise _Unusable(str(error).removeprefix(f"{medium}: ")) from None
+        raise _Unusable(str(error).removeprefix(f"{path}: ")) from None
     fields[form.group] = group_of(identifier, levels)
-    return Example(identifier, medium, text, **fields)
+    return Example(identifier, path, text, **fields)
 
 
 def _read_text(path: Path, one_line: bool) -> str:

@@ -6,7 +6,9 @@ Only still-image formats with a decoder inside Pillow are opened (no PostScript,
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -141,7 +143,7 @@ def _stream(media: MediaSource) -> AbstractContextManager[IO[bytes]]:
         return io.BytesIO(media)
     if not isinstance(media, str | Path):
         return nullcontext(media)
-    if Path(media).exists() and not Path(media).is_file():  # opening a pipe would wait for ever
+    if not stat.S_ISREG(os.stat(media).st_mode):  # opening a pipe would wait for ever
         raise MediaError(f"{media}: is a folder or a device, expected an image file")
     return open(media, "rb")
 

@@ -496,7 +496,7 @@ def failing(original: Callable[..., Any], after: int) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("where", "after"), [("save_file", 2), ("save_file", 3), ("replace", 6), ("replace", 8), ("replace", 11)]
+    ("where", "after"), [("save_file", 2), ("save_file", 3), ("replace", 7), ("replace", 9), ("replace", 12)]
 )
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
     where: str, after: int, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -507,7 +507,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     with monkeypatch.context() as patch:
         if where == "save_file":
             patch.setattr(ctcrec.checkpoint, "save_file", failing(ctcrec.checkpoint.save_file, after))
-        else:  # six an epoch: two files of the tokenizer, config, metrics, model, state
+        else:  # run.json, then six an epoch: two files of the tokenizer, config, metrics, model, state
             patch.setattr(os, "replace", failing(os.replace, after))
         with pytest.raises(CheckpointError, match=r"cannot be written: No space left .*; free space .*--resume"):
             train_quietly(config, out)
