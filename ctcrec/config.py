@@ -319,6 +319,9 @@ class TrainingConfig(Section):
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 200
+    freeze_frontend_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps in which the frontend stays as the model given by --from has it"
+    )
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     plateau_patience: Count = Field(3, description="epochs without a better CER before the learning rate halves")
     gradient_clip: Positive = Field(5.0, description="largest gradient norm")

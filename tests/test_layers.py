@@ -20,7 +20,7 @@ LAYERS = {
     **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
     **dict.fromkeys(("speech", "ocr", "attention_strategies"), 5),
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
-    **dict.fromkeys(("checkpoint", "clips", "provenance"), 7),
+    **dict.fromkeys(("checkpoint", "clips", "pretrained", "provenance"), 7),
     **dict.fromkeys(("training", "recognizer"), 8),
     **dict.fromkeys(("checking", "diagnosis", "evaluation", "model_card", "recipe", "tuning"), 9),
     "cli": 10,

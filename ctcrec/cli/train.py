@@ -19,6 +19,10 @@ def train(
         Path | None, typer.Option("--out", help="Directory of the run. Default: runs/<config name>.")
     ] = None,
     resume: Annotated[Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME|DIR", help="Start from the weights of a model (ctcrec models) or a run."),
+    ] = None,
     overfit: Annotated[
         int | None, typer.Option("--overfit", metavar="N", min=1, help="Train on N examples until the loss is near 0.")
     ] = None,
@@ -29,6 +33,7 @@ def train(
     """Train a model; leaves checkpoint, metrics.jsonl, TensorBoard logs and curves.png in the run's directory."""
     from ctcrec.config import load_config
     from ctcrec.errors import ConfigError
+    from ctcrec.pretrained import find_model
     from ctcrec.training.loop import train as run_training
 
     if resume is not None:
@@ -36,16 +41,21 @@ def train(
             raise ConfigError(f"--resume {resume} goes on in its own directory; leave --out away")
         if overfit is not None:
             raise ConfigError("--overfit starts a new run; leave --resume away")
+        if from_ is not None:
+            raise ConfigError("--from starts a new run; leave --resume away")
         if not (resume / "config.yaml").is_file():
             raise ConfigError(f"--resume {resume}: no config.yaml there; give the directory of a run")
     if config is None and resume is None:
         raise ConfigError("give a configuration, for example configs/ocr/printed_lines.yaml, or --resume DIR")
     loaded = load_config(config if config is not None else _config_of(resume), set_ or ())
     if print_model:
+        if from_ is not None:
+            raise ConfigError("--print-model trains nothing, so --from has no effect; leave one of them away")
         _print_model(loaded)
         return
+    start = find_model(from_) if from_ is not None else None
     directory = resume or out or Path("runs") / (config.stem if config is not None else "run")
-    summary = run_training(loaded, directory, resume=resume is not None, overfit=overfit)
+    summary = run_training(loaded, directory, resume=resume is not None, overfit=overfit, start=start)
     if summary.overfitted is False:
         raise typer.Exit(1)
 

@@ -28,7 +28,15 @@ from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, re
 from ctcrec.training.objective import LossSum, loss_sum, true_token_share
 from ctcrec.training.optim import WeightAverage, build_optimizer, learning_rate_factor
 from ctcrec.training.selection import Selection
-from ctcrec.training.setup import STATE_FILE, check_directory, overfit_config, plan_epoch, prepare, say_facts
+from ctcrec.training.setup import (
+    STATE_FILE,
+    check_directory,
+    check_start,
+    overfit_config,
+    plan_epoch,
+    prepare,
+    say_facts,
+)
 from ctcrec.training.state import Progress, load_state, save_state
 from ctcrec.training.validation import Validation
 
@@ -56,6 +64,7 @@ def train(
     *,
     resume: bool = False,
     overfit: int | None = None,
+    start: str | Path | None = None,
     console: Console | None = None,
     stop_after_steps: int | None = None,
 ) -> Summary:
@@ -68,6 +77,7 @@ def train(
         resume: go on from the state in `out`; the result is what an uninterrupted training gives.
         overfit: train on this many examples only, validate on the same, without augmentation and dropout,
             and say whether the loss got near zero.
+        start: directory of a trained model whose weights a new run starts from, see `ctcrec.training.warm_start`.
         console: where to print; standard error if not given.
         stop_after_steps: stop after so many steps, as Ctrl-C would.
 
@@ -75,7 +85,8 @@ def train(
         ConfigError, ManifestError, MediaError, TextError, CheckpointError: what is wrong in the user's files.
         TrainingError: training cannot start or go on, or was stopped; the message says what to do.
     """
-    run = _Run(config, Path(out), resume, overfit, TrainingDisplay(console or Console(stderr=True)))
+    display = TrainingDisplay(console or Console(stderr=True))
+    run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None)
     try:
         with _stop_signals(run), recorded(run.out, run.config, resume, run.facts):
             return run.train(stop_after_steps)
@@ -96,12 +107,21 @@ def train(
 class _Run:
     """What the loop keeps between steps."""
 
-    def __init__(self, config: Config, out: Path, resume: bool, overfit: int | None, display: TrainingDisplay) -> None:
+    def __init__(
+        self,
+        config: Config,
+        out: Path,
+        resume: bool,
+        overfit: int | None,
+        display: TrainingDisplay,
+        start: Path | None,
+    ) -> None:
         if overfit:
             config = overfit_config(config)
+        check_start(config, resume, start)
         check_directory(config, out, resume)
         self.config, self.out, self.display, self.overfit = config, out, display, bool(overfit)
-        self.setup = setup = prepare(config, out, resume, overfit, display)
+        self.setup = setup = prepare(config, out, resume, overfit, display, start)
         self.model, self.device = setup.model, setup.device
         training = config.training
         self.optimizer = build_optimizer(self.model, training.learning_rate, training.weight_decay)
@@ -200,6 +220,7 @@ class _Run:
         progress.learning_rate = training.learning_rate * factor * progress.plateau_factor
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = progress.learning_rate
+        self._freeze(progress.step < training.freeze_frontend_steps)
         self.optimizer.zero_grad(set_to_none=True)
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         tokens = sum(int(batch.target_lengths.sum()) for batch in group) // self.views
@@ -234,6 +255,11 @@ class _Run:
             row["teacher_forcing_ratio"] = teacher_forcing
         self.log.write("step", progress.step, row)
         self._warn("step", row)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Keep the frontend as it is, its batch statistics and all, or let it learn."""
+        self.model.frontend.requires_grad_(not frozen)
+        self.model.frontend.train(not frozen)
 
     def _teacher_forcing_ratio(self) -> float:
         """The share of true tokens that the decoder is given in this step."""
@@ -359,8 +385,9 @@ class _Run:
 
     def facts(self) -> dict[str, Any]:
         """What the run's record says when training ends."""
-        progress = self.progress
+        progress, start = self.progress, self.setup.warm_start
         return {
+            **({} if start is None else {"started_from": start.facts()}),
             "steps": progress.step,
             "epochs": progress.epoch,
             "training_seconds": round(progress.seconds, 1),

@@ -29,12 +29,14 @@ from ctcrec.training.corpus import (
 )
 from ctcrec.training.logging import TrainingDisplay
 from ctcrec.training.objective import loss_sum
+from ctcrec.training.warm_start import WarmStart, start_from
 
 __all__ = [
     "STATE_FILE",
     "InitialLoss",
     "Setup",
     "check_directory",
+    "check_start",
     "initial_loss",
     "overfit_config",
     "plan_epoch",
@@ -60,13 +62,21 @@ class Setup:
     model: RecognitionModel
     corpus: Corpus
     valid: Corpus
+    warm_start: WarmStart | None = None  # what the weights start from
 
 
-def prepare(config: Config, out: Path, resume: bool, overfit: int | None, display: TrainingDisplay) -> Setup:
+def prepare(
+    config: Config,
+    out: Path,
+    resume: bool,
+    overfit: int | None,
+    display: TrainingDisplay,
+    start: Path | None = None,
+) -> Setup:
     """Read the manifests, build tokenizer and model, and leave out what cannot be learned, by name.
 
     Raises:
-        ConfigError, ManifestError, TextError, TrainingError: see `ctcrec.training.train`.
+        ConfigError, ManifestError, TextError, TrainingError, CheckpointError: see `ctcrec.training.train`.
     """
     training = config.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +91,9 @@ def prepare(config: Config, out: Path, resume: bool, overfit: int | None, displa
     valid_examples = examples if overfit else read_texts(config.data.valid, normalizer, "data.valid")
     check_partitions([*examples, *valid_examples])
     tokenizer = load_tokenizer(out) if resume else build_tokenizer(config, examples)
-    model = build_from_config(config, len(tokenizer)).to(device)
+    model = build_from_config(config, len(tokenizer))
+    warm_start = start_from(start, config, model, tokenizer) if start is not None else None
+    model = model.to(device)
     unknown = unknown_characters(valid_examples, tokenizer)
     if unknown:
         shown = ", ".join(f"{character!r} in {count}" for character, count in sorted(unknown.items()))
@@ -93,8 +105,8 @@ def prepare(config: Config, out: Path, resume: bool, overfit: int | None, displa
         display.say(f"left out {len(ids)} examples, {reason}: {shown}", "yellow")
     valid = encode_examples(valid_examples, tokenizer, preprocessor)
     augmented = preprocessor if overfit else build_preprocessor(config.features, config.augmentation)
-    setup = Setup(config, device, normalizer, tokenizer, preprocessor, augmented, model, corpus, valid)
-    if config.features.normalization == "global" and not resume:
+    setup = Setup(config, device, normalizer, tokenizer, preprocessor, augmented, model, corpus, valid, warm_start)
+    if config.features.normalization == "global" and not resume and warm_start is None:
         _set_statistics(setup)
     return setup
 
@@ -128,6 +140,11 @@ def say_facts(setup: Setup, display: TrainingDisplay) -> None:
     )
     display.say(f"{len(plan)} batches an epoch, {100 * plan.padding:.1f} % of their frames are padding")
     loss = initial_loss(setup, plan.batches[0])
+    if setup.warm_start is not None:
+        for line in setup.warm_start.lines():
+            display.say(line)
+        display.say(f"initial loss {loss.measured:.2f} nats per token, {loss.expected:.2f} if the output were uniform")
+        return
     verdict = "as expected" if loss.usual else "NOT as expected: check the features, the normalization and the targets"
     display.say(
         f"initial loss {loss.measured:.2f} nats per token, {loss.expected:.2f} if the output were uniform: {verdict}",
@@ -153,12 +170,24 @@ def check_directory(config: Config, out: Path, resume: bool) -> None:
         raise TrainingError(f"{out}: holds a run already; go on with --resume {out}, or choose another --out")
 
 
+def check_start(config: Config, resume: bool, start: Path | None) -> None:
+    """Raise ConfigError where a model to start from is given to a run that goes on, or options need one."""
+    if resume and start is not None:
+        raise ConfigError(
+            f"--from {start} starts a new run, and --resume goes on with its own weights; give one of them"
+        )
+    if config.training.freeze_frontend_steps and start is None and not resume:
+        raise ConfigError(
+            "training.freeze_frontend_steps: no effect without a model to start from (--from); a frontend that has"
+            " learned nothing must not be frozen"
+        )
+
+
 def overfit_config(config: Config) -> Config:
     """The same model without anything that hinders memorizing: dropout, weight decay, averaging, decay of the rate,
-    smoothing and sampling of tokens."""
-    training = config.training.model_copy(
-        update={"weight_decay": 0.0, "average": "none", "early_stopping": None, "schedule": "constant"}
-    )
+    a frozen frontend, smoothing and sampling of tokens."""
+    changes = {"weight_decay": 0.0, "average": "none", "early_stopping": None, "schedule": "constant"}
+    training = config.training.model_copy(update={**changes, "freeze_frontend_steps": 0})
     frontend = config.model.frontend.model_copy(update={"dropout": 0.0})
     encoder = config.model.encoder.model_copy(update={"dropout": 0.0})
     decoder = config.model.decoder and config.model.decoder.model_copy(update={"dropout": 0.0})
