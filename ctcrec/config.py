@@ -22,6 +22,7 @@ __all__ = [
     "DataConfig",
     "DecoderConfig",
     "DecodingConfig",
+    "Distillation",
     "EncoderConfig",
     "FrontendConfig",
     "LineAugmentation",
@@ -29,6 +30,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "ScheduledSampling",
+    "SequenceTraining",
     "SpeechAugmentation",
     "SpeechFeatures",
     "TextConfig",
@@ -277,6 +279,66 @@ class ScheduledSampling(Section):
         return self
 
 
+class SequenceTraining(Section):
+    """Training on whole hypotheses of the model itself, best from a trained run (`ctcrec train --from`):
+
+    (1 − weight) · loss + weight · expected risk, see `ctcrec.losses.minimum_risk`.
+    """
+
+    objective: Literal["minimum_risk", "reinforce"] = Field(
+        "minimum_risk", description="expected risk over a list, or REINFORCE over samples"
+    )
+    risk: Literal["words", "characters", "bleu"] = Field(
+        "characters", description="edit distance in words (MWER) or characters (MCER), or 1 − smoothed sentence BLEU"
+    )
+    head: Literal["ctc", "attention"] = "ctc"
+    hypotheses: Literal["beam", "samples"] = Field("beam", description="the best that a beam search finds, or drawn")
+    count: Count = Field(4, description="hypotheses of each example, at most")
+    beam_size: Count = Field(10, description="of the beam search")
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    sharpness: Positive = Field(1.0, description="factor of ln p before the list's probabilities are made to sum to 1")
+    baseline: Literal["mean", "others", "self_critical", "none"] | None = Field(
+        None,
+        description="subtracted from risks: the list's mean, that of the other samples, or the risk of the greedy text;"
+        " default mean for minimum_risk, self_critical for reinforce",
+    )
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> SequenceTraining:
+        self._needs(["sharpness"], self.objective == "minimum_risk", "objective: minimum_risk")
+        self._needs(["beam_size"], self.hypotheses == "beam", "hypotheses: beam")
+        if self.objective == "reinforce" and self.hypotheses != "samples":
+            raise ValueError("objective: reinforce is over what the model draws; set hypotheses: samples")
+        fitting = ("mean", "none") if self.objective == "minimum_risk" else ("self_critical", "others", "none")
+        if self.baseline is not None and self.baseline not in fitting:
+            raise ValueError(f"baseline: {self.objective} takes {', '.join(fitting)}; got {self.baseline}")
+        if self.count < 2 and (self.objective == "minimum_risk" or self.baseline == "others"):
+            raise ValueError("count: a single hypothesis has nothing to be compared with; use at least 2")
+        if self.hypotheses == "beam" and self.count > self.beam_size:
+            raise ValueError(f"count {self.count} is more than beam_size {self.beam_size}")
+        return self
+
+
+class Distillation(Section):
+    """Learning from a trained run with the same tokens and features: (1 − weight) · loss + weight · distance from it.
+
+    kl, mse    of the CTC heads' outputs at each frame
+    nbest      this model's own loss on the teacher's best texts, each weighted by the teacher's posterior
+    """
+
+    teacher: str = Field(..., description="directory of the run; relative paths start at the working directory")
+    kind: Literal["kl", "mse", "nbest"] = "kl"
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = Field(1.0, description="of kl; above 1 it is the less likely tokens that count more")
+    nbest: Count = Field(4, description="texts of the teacher")
+
+    @model_validator(mode="after")
+    def _no_silent_option(self) -> Distillation:
+        self._needs(["temperature"], self.kind == "kl", "kind: kl")
+        self._needs(["nbest"], self.kind == "nbest", "kind: nbest")
+        return self
+
+
 class LossConfig(Section):
     """What training minimizes, a mean over target tokens:
 
@@ -290,6 +352,21 @@ class LossConfig(Section):
     )
     focal_gamma: Annotated[float, Field(ge=0)] = Field(0.0, description="focusing of the cross-entropy (focal loss)")
     scheduled_sampling: ScheduledSampling | None = Field(None, description="None: always the true last token")
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="factor of the cross-entropy of these tokens; <blank> is the end of the text; others have 1"
+    )
+    step_weights: Literal["none", "position", "manifest"] = Field(
+        "none",
+        description="factor of each token's cross-entropy: position_decay^place, or the row's token_weights, one number"
+        " for each token and perhaps one for the end",
+    )
+    position_decay: Positive = 1.0
+    sequence_weights: Literal["none", "length", "manifest"] = Field(
+        "none",
+        description="factor of an example's losses: 1 / its tokens, or the manifest row's weight",
+    )
+    sequence_training: SequenceTraining | None = None
+    distillation: Distillation | None = None
     intermediate_layers: tuple[Count, ...] = Field(
         (), description="also CTC on the output of these encoder layers, 1 = first (InterCTC, Lee & Watanabe 2021)"
     )
@@ -302,9 +379,16 @@ class LossConfig(Section):
     def _no_silent_option(self) -> LossConfig:
         self._needs(["intermediate_weight"], bool(self.intermediate_layers), "intermediate_layers")
         self._needs(["intermediate_layers", "consistency_weight"], self.ctc_weight > 0, "a ctc_weight above 0")
-        attention = ["label_smoothing", "focal_gamma", "scheduled_sampling"]
+        attention = ["label_smoothing", "focal_gamma", "scheduled_sampling", "class_weights", "step_weights"]
         self._needs(attention, self.ctc_weight < 1, "a ctc_weight below 1")
         self._needs(["smoothing"], self.label_smoothing > 0, "label_smoothing")
+        self._needs(["position_decay"], self.step_weights == "position", "step_weights: position")
+        if self.sequence_training is not None:
+            head = self.sequence_training.head
+            if head == ("attention" if self.ctc_weight == 1 else "ctc" if self.ctc_weight == 0 else None):
+                raise ValueError(f"sequence_training.head: with ctc_weight {self.ctc_weight:g} there is no {head} head")
+        if self.distillation is not None and self.distillation.kind != "nbest" and self.ctc_weight == 0:
+            raise ValueError(f"distillation: {self.distillation.kind} compares CTC heads; use kind: nbest")
         return self
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ from ctcrec.errors import DataError, TrainingError
 from ctcrec.provenance import recorded
 from ctcrec.records import Batch
 from ctcrec.signals import Watch
+from ctcrec.training.additions import build_additions
 from ctcrec.training.corpus import fingerprint
 from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
 from ctcrec.training.objective import LossSum, loss_sum, true_token_share
@@ -39,6 +40,7 @@ from ctcrec.training.setup import (
 )
 from ctcrec.training.state import Progress, load_state, save_state
 from ctcrec.training.validation import Validation
+from ctcrec.training.weights import BatchWeights
 
 __all__ = ["OVERFIT_LOSS", "Summary", "train"]
 
@@ -126,6 +128,8 @@ class _Run:
         training = config.training
         self.optimizer = build_optimizer(self.model, training.learning_rate, training.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=training.precision == "float16")
+        self.weights = BatchWeights(config.loss, setup.tokenizer, setup.corpus.examples, setup.corpus.targets)
+        self.additions = build_additions(setup)
         self.average = WeightAverage(self.model, training.ema_decay) if training.average == "ema" else None
         self.selection = Selection(setup, out, training.average_best if training.average == "best" else 0)
         self.progress = Progress(data=fingerprint(setup.corpus, setup.valid))
@@ -226,9 +230,11 @@ class _Run:
         tokens = sum(int(batch.target_lengths.sum()) for batch in group) // self.views
         teacher_forcing = self._teacher_forcing_ratio()
         loss, ctc, attention = 0.0, 0.0, 0.0
+        added = dict.fromkeys((addition.name for addition in self.additions), 0.0)
         for batch in group:
-            sums = self._forward(batch.to(self.device), teacher_forcing)
+            sums, told = self._forward(batch.to(self.device), teacher_forcing)
             torch.autograd.backward(self.scaler.scale(sums.total / tokens))
+            added = {name: value + told.get(name, 0.0) for name, value in added.items()}
             loss += float(sums.main(self.config.loss.ctc_weight).detach())
             ctc += float(sums.ctc.detach())
             attention += float(sums.attention.detach())
@@ -251,6 +257,7 @@ class _Run:
         row = {"loss": loss / tokens, "learning_rate": progress.learning_rate, "gradient_norm": norm}
         if self.model.decoder is not None:
             row |= {"ctc_loss": ctc / tokens, "attention_loss": attention / tokens}
+        row |= {name: value / tokens for name, value in added.items()}
         if self.config.loss.scheduled_sampling is not None:
             row["teacher_forcing_ratio"] = teacher_forcing
         self.log.write("step", progress.step, row)
@@ -269,11 +276,13 @@ class _Run:
         position = self.progress.step if sampling.unit == "step" else self.progress.epoch
         return true_token_share(sampling.schedule, sampling.k, sampling.floor, position)
 
-    def _forward(self, batch: Batch, teacher_forcing: float) -> LossSum:
+    def _forward(self, batch: Batch, teacher_forcing: float) -> tuple[LossSum, dict[str, float]]:
+        """The loss of a batch with all that is added to it, and what each addition says of itself."""
         precision, loss = self.config.training.precision, self.config.loss
-        with torch.autocast(self.device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
+        autocast = torch.autocast(self.device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
+        with autocast:
             output = self.model(batch.features, batch.feature_lengths, batch.targets, 1.0 - teacher_forcing)
-        return loss_sum(
+        sums = loss_sum(
             output,
             batch,
             intermediate_weight=loss.intermediate_weight,
@@ -282,7 +291,18 @@ class _Run:
             label_smoothing=loss.label_smoothing,
             smoothing=loss.smoothing,
             focal_gamma=loss.focal_gamma,
+            weights=self.weights.of(batch),
         )
+        told: dict[str, float] = {}
+        if not self.additions or not math.isfinite(float(sums.total.detach())):
+            return sums, told
+        total = sums.total
+        with autocast:
+            for addition in self.additions:
+                value, number = addition(output, batch)
+                total = (1.0 - addition.weight) * total + addition.weight * value / self.views
+                told[addition.name] = number / self.views
+        return replace(sums, total=total), told
 
     def _skip(self, group: list[Batch], buffers: list[torch.Tensor]) -> None:
         """Leave out batches with a non-finite loss or gradient, by name; too many in a row end training.

@@ -21,6 +21,7 @@ from ctcrec.losses import Smoothing, sequence_cross_entropy
 from ctcrec.models.attention_decoder import END
 from ctcrec.models.recognition_model import ModelOutput
 from ctcrec.records import Batch
+from ctcrec.training.weights import NO_WEIGHTS, Weights
 
 __all__ = ["LossSum", "attention_loss", "loss_sum", "true_token_share"]
 
@@ -58,21 +59,23 @@ def loss_sum(
     label_smoothing: float = 0.0,
     smoothing: Smoothing = "all",
     focal_gamma: float = 0.0,
+    weights: Weights = NO_WEIGHTS,
 ) -> LossSum:
     """The loss of one batch.
 
     With `consistency_weight` the batch holds two views of its examples, view 0 first, and the CTC and attention terms
-    are the mean of both. `label_smoothing`, `smoothing` and `focal_gamma` are the cross-entropy's.
+    are the mean of both. `label_smoothing`, `smoothing`, `focal_gamma` and all `weights` but those of sequences are the
+    cross-entropy's.
     """
     nothing = output.logits.new_zeros((), dtype=torch.float32)
     if ctc_weight > 0.0:
-        total, ctc, infeasible = _ctc(output, batch, intermediate_weight, consistency_weight)
+        total, ctc, infeasible = _ctc(output, batch, intermediate_weight, consistency_weight, weights.sequences)
     else:
         total, ctc, infeasible = nothing, nothing, torch.zeros((), dtype=torch.int64, device=nothing.device)
     if output.attention is None:
         return LossSum(total, ctc, nothing, infeasible)
     attention = attention_loss(
-        output, batch, label_smoothing=label_smoothing, smoothing=smoothing, focal_gamma=focal_gamma
+        output, batch, label_smoothing=label_smoothing, smoothing=smoothing, focal_gamma=focal_gamma, weights=weights
     )
     if consistency_weight > 0:
         attention = 0.5 * attention
@@ -86,6 +89,7 @@ def attention_loss(
     label_smoothing: float = 0.0,
     smoothing: Smoothing = "all",
     focal_gamma: float = 0.0,
+    weights: Weights = NO_WEIGHTS,
 ) -> torch.Tensor:
     """Cross-entropy of all targets and their ends, summed, nats; `output` was made with the batch's targets."""
     assert output.attention is not None
@@ -98,6 +102,9 @@ def attention_loss(
         label_smoothing=label_smoothing,
         smoothing=smoothing,
         focal_gamma=focal_gamma,
+        class_weights=weights.classes,
+        step_weights=weights.steps,
+        sequence_weights=weights.sequences,
     )
 
 
@@ -118,7 +125,11 @@ def true_token_share(
 
 
 def _ctc(
-    output: ModelOutput, batch: Batch, intermediate_weight: float, consistency_weight: float
+    output: ModelOutput,
+    batch: Batch,
+    intermediate_weight: float,
+    consistency_weight: float,
+    sequence_weights: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """All that is CTC, its last layer's part, and how many targets did not fit."""
 
@@ -127,12 +138,16 @@ def _ctc(
             logits.transpose(0, 1), batch.targets, output.lengths, batch.target_lengths, reduction="none"
         )
 
+    def weighted(losses: torch.Tensor) -> torch.Tensor:
+        losses = torch.where(infeasible, 0.0, losses)
+        return (losses if sequence_weights is None else losses * sequence_weights).sum()
+
     losses = ctc(output.logits)
     infeasible = torch.isinf(losses)
-    last = torch.where(infeasible, 0.0, losses).sum()
+    last = weighted(losses)
     total = last
     if output.intermediate:
-        lower = torch.stack([torch.where(infeasible, 0.0, ctc(logits)).sum() for logits in output.intermediate]).mean()
+        lower = torch.stack([weighted(ctc(logits)) for logits in output.intermediate]).mean()
         total = (1.0 - intermediate_weight) * total + intermediate_weight * lower
     if consistency_weight > 0:
         half = len(batch) // 2

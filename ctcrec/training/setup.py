@@ -185,7 +185,7 @@ def check_start(config: Config, resume: bool, start: Path | None) -> None:
 
 def overfit_config(config: Config) -> Config:
     """The same model without anything that hinders memorizing: dropout, weight decay, averaging, decay of the rate,
-    a frozen frontend, smoothing and sampling of tokens."""
+    a frozen frontend, smoothing and sampling of tokens; without a teacher or the risk of whole texts."""
     changes = {"weight_decay": 0.0, "average": "none", "early_stopping": None, "schedule": "constant"}
     training = config.training.model_copy(update={**changes, "freeze_frontend_steps": 0})
     frontend = config.model.frontend.model_copy(update={"dropout": 0.0})
@@ -193,7 +193,14 @@ def overfit_config(config: Config) -> Config:
     decoder = config.model.decoder and config.model.decoder.model_copy(update={"dropout": 0.0})
     model = config.model.model_copy(update={"frontend": frontend, "encoder": encoder, "decoder": decoder})
     loss = config.loss.model_copy(
-        update={"label_smoothing": 0.0, "smoothing": "all", "focal_gamma": 0.0, "scheduled_sampling": None}
+        update={
+            "label_smoothing": 0.0,
+            "smoothing": "all",
+            "focal_gamma": 0.0,
+            "scheduled_sampling": None,
+            "sequence_training": None,
+            "distillation": None,
+        }
     )
     return config.model_copy(update={"training": training, "model": model, "loss": loss})
 
