@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from ctcrec.corpora import Prepared
 
-__all__ = ["filter_", "merge", "sample", "split"]
+__all__ = ["filter_", "merge", "sample", "split", "write_all"]
 
 Manifests = Annotated[list[Path], typer.Argument(help="Manifests, JSONL.")]
 OutFile = Annotated[Path, typer.Option("--out", help="Manifest to write, FILE.jsonl.")]
@@ -21,7 +21,7 @@ def merge(manifest: Manifests, out: OutFile) -> None:
     """One manifest of several; equal ids with different content are an error."""
     from ctcrec.corpora.manifests import merge as merge_manifests
 
-    _write(merge_manifests(manifest, _name(out, manifest)), out.parent)
+    write_all(merge_manifests(manifest, _name(out, manifest)), out.parent)
 
 
 def filter_(
@@ -60,7 +60,7 @@ def filter_(
         conditions += [by_group(wanted_names, True, key)] if wanted_names else []
         conditions += [by_group(unwanted_names, False, key)] if unwanted_names else []
     name = _name(out, manifest)
-    _write(filter_examples(read_manifests(manifest), conditions, name), out.parent)
+    write_all(filter_examples(read_manifests(manifest), conditions, name), out.parent)
 
 
 def sample(
@@ -75,7 +75,7 @@ def sample(
     from ctcrec.data.manifest import read_manifests
 
     name = _name(out, manifest)
-    _write(draw(read_manifests(manifest), name, count, hours, seed), out.parent)
+    write_all(draw(read_manifests(manifest), name, count, hours, seed), out.parent)
 
 
 def split(
@@ -99,7 +99,7 @@ def split(
     fractions = parse_fractions(split)
     for name in fractions:
         _name(out / f"{name}.jsonl", manifest)
-    _write(split_by_group(read_manifests(manifest), fractions, by, seed), out)
+    write_all(split_by_group(read_manifests(manifest), fractions, by, seed), out)
 
 
 def _name(out: Path, manifests: list[Path]) -> str:
@@ -113,7 +113,8 @@ def _name(out: Path, manifests: list[Path]) -> str:
     return out.stem
 
 
-def _write(prepared: Prepared, out: Path) -> None:
+def write_all(prepared: Prepared, out: Path) -> None:
+    """Write the manifests of all splits into the folder `out`, and say what is in them."""
     from ctcrec.corpora import write_prepared
 
     write_prepared(prepared, out, say=typer.echo)

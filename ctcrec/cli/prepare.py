@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ctcrec.cli import manifests
+from ctcrec.cli.manifests import write_all
 from ctcrec.cli.progress import progress_bar
-
-if TYPE_CHECKING:
-    from ctcrec.corpora import Prepared
 
 __all__ = ["app"]
 
@@ -25,7 +23,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the manifests; it i
 FileOrFolder = Annotated[Path, typer.Argument(help="Folder of the corpus, or one file of it.")]
 Media = Annotated[
     Path | None,
-    typer.Option("--media", help="A second folder that media may be in; others that the corpus names are refused."),
+    typer.Option("--media", help="A second folder that media may be in; those elsewhere are refused, links too."),
 ]
 
 
@@ -74,6 +72,7 @@ def librispeech(
     download: Annotated[
         list[str] | None, typer.Option(help="Subset to fetch into SOURCE first, e.g. train-clean-100; repeatable.")
     ] = None,
+    media: Media = None,
 ) -> None:
     """LibriSpeech: <subset>/<speaker>/<chapter>/*.flac (.opus, .wav) and *.trans.txt; one manifest a subset."""
     from ctcrec.corpora import librispeech as corpus
@@ -83,8 +82,8 @@ def librispeech(
         typer.echo(f"{name} is in {source_of_subset}")
     wanted = list(dict.fromkeys([*(subset or ()), *(download or ())]))
     with progress_bar("utterances") as done:
-        prepared = corpus.prepare(source, wanted or None, done)
-    _write(prepared, out)
+        prepared = corpus.prepare(source, wanted or None, media, done)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -100,6 +99,7 @@ def pairs(
         ),
     ] = "train=0.8,valid=0.1,test=0.1",
     kind: Annotated[PairKind | None, typer.Option(help="Which to take where a folder has both.")] = None,
+    media: Media = None,
 ) -> None:
     """Your own folder: x.png|jpg|tif with x.gt.txt (also .nrm.png, .bin.png), or x.wav|flac|opus|mp3 with x.txt."""
     from ctcrec.corpora import pairs as corpus
@@ -107,8 +107,8 @@ def pairs(
 
     chosen = parse_split(split, corpus.ENDINGS)
     with progress_bar("pairs") as done:
-        prepared = corpus.prepare(source, chosen, kind.value if kind else None, done)
-    _write(prepared, out)
+        prepared = corpus.prepare(source, chosen, kind.value if kind else None, media, done)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -136,7 +136,7 @@ def fsdd(
             seed=seed,
             done=done,
         )
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -167,7 +167,7 @@ def iam(
     refuse_other_split(out, split.value)
     with progress_bar("lines") as done:
         prepared = corpus.prepare(source, split.value, text.value, lists, struck_out.value, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -177,7 +177,7 @@ def kaldi(source: Source, out: Out, media: Media = None) -> None:
 
     with progress_bar("utterances") as done:
         prepared = corpus.prepare(source, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -187,7 +187,7 @@ def nemo(source: FileOrFolder, out: Out, media: Media = None) -> None:
 
     with progress_bar("utterances") as done:
         prepared = corpus.prepare(source, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -197,7 +197,7 @@ def lhotse(source: Source, out: Out, media: Media = None) -> None:
 
     with progress_bar("utterances") as done:
         prepared = corpus.prepare(source, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -214,7 +214,7 @@ def ljspeech(
 
     with progress_bar("utterances") as done:
         prepared = corpus.prepare(source, text.value, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -231,7 +231,7 @@ def commonvoice(
 
     with progress_bar("utterances") as done:
         prepared = corpus.prepare(source, subset, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -241,7 +241,7 @@ def page(source: FileOrFolder, out: Out, media: Media = None) -> None:
 
     with progress_bar("lines") as done:
         prepared = corpus.prepare(source, out, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -251,7 +251,7 @@ def alto(source: FileOrFolder, out: Out, media: Media = None) -> None:
 
     with progress_bar("lines") as done:
         prepared = corpus.prepare(source, out, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -267,7 +267,7 @@ def huggingface(
 
     with progress_bar("rows") as done:
         prepared = corpus.prepare(source, out, text_column, media_column, media, done)
-    _write(prepared, out)
+    write_all(prepared, out)
 
 
 @app.command()
@@ -281,13 +281,7 @@ def tsv(
 
     with progress_bar("rows") as done:
         prepared = corpus.prepare(source, media, done)
-    _write(prepared, out)
-
-
-def _write(prepared: Prepared, out: Path) -> None:
-    from ctcrec.corpora import write_prepared
-
-    write_prepared(prepared, out, say=typer.echo)
+    write_all(prepared, out)
 
 
 app.command()(manifests.merge)

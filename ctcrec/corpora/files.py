@@ -23,6 +23,7 @@ __all__ = [
     "read_json",
     "read_json_rows",
     "read_lines",
+    "string_of",
 ]
 
 _LONGEST_LINE = 2**24  # bytes; no transcript is longer, and a packed file of zeros would fill the memory
@@ -115,6 +116,12 @@ def number_of(row: dict[str, Any], key: str, where: str) -> float | None:
     return number
 
 
+def string_of(row: dict[str, Any], key: str) -> str | None:
+    """A text of a row; None where the key is missing, empty, or something else."""
+    value = row.get(key)
+    return value if isinstance(value, str) and value else None
+
+
 def find_files(source: Path, endings: tuple[str, ...]) -> list[Path]:
     """All visible files below a folder whose lower-case names end so, sorted. Links to folders are not followed."""
 
@@ -156,19 +163,21 @@ class MediaFolder:
         for base in self._bases:
             path = base / name
             try:
-                inside = any(Path(os.path.realpath(path)).is_relative_to(root) for root in self._roots)
+                inside = self._is_inside(path)
                 if inside and path.exists():
                     return path
             except (OSError, ValueError):
                 raise Unusable("has a path that no file can have", name[:100]) from None
             outside = outside or not inside
         if outside:
-            raise Unusable(
-                f"leads out of {' and '.join(map(str, self._bases))}; if its media lie elsewhere, name their folder"
-                " with --media",
-                name,
-            )
+            raise self._leads_out(name)
         raise Unusable("its medium is not there", name)
+
+    def check(self, path: Path) -> Path:
+        """A file or folder that was found by looking; raises Unusable where links lead from it out of the folders."""
+        if not self._is_inside(path):
+            raise self._leads_out("a link")
+        return path
 
     def identifier(self, path: Path) -> str:
         """A found file's path below its folder, with `/` and without its ending."""
@@ -178,6 +187,14 @@ class MediaFolder:
         real = Path(os.path.realpath(path))
         root = next(root for root in self._roots if real.is_relative_to(root))
         return real.relative_to(root).with_suffix("").as_posix()
+
+    def _is_inside(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(root) for root in self._roots)
+
+    def _leads_out(self, name: str) -> Unusable:
+        folders = " and ".join(map(str, self._bases))
+        return Unusable(f"leads out of {folders}; if its media lie elsewhere, name their folder with --media", name)
 
 
 def _opened(path: Path) -> BinaryIO:

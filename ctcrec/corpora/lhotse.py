@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ctcrec.corpora.collecting import Collector
-from ctcrec.corpora.files import MediaFolder, Unusable, number_of, read_json_rows
+from ctcrec.corpora.files import MediaFolder, Unusable, number_of, read_json_rows, string_of
 from ctcrec.corpora.prepared import Prepared
 from ctcrec.errors import CorpusError
 
@@ -117,8 +117,8 @@ def _add(
         channel=channel,
         start=start,
         end=start + duration if duration is not None else math.inf,
-        speaker=_string(row, "speaker"),
-        language=_string(row, "language"),
+        speaker=string_of(row, "speaker"),
+        language=string_of(row, "language"),
         extra={"gender": row.get("gender")},
     )
 
@@ -130,8 +130,3 @@ def _file(recordings: dict[str, _Recording], name: str, folder: MediaFolder) -> 
     if recording.problem is not None:
         raise Unusable(recording.problem, name)
     return folder.find(recording.name)
-
-
-def _string(row: dict[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    return value if isinstance(value, str) and value else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctcrec.corpora.files import MediaFolder, Unusable, read_lines
 from ctcrec.corpora.prepared import LeftOut, Prepared
 from ctcrec.errors import CorpusError, MediaError
 from ctcrec.records import Example
@@ -57,12 +58,18 @@ def download(subset: str, target: Path) -> Path:
     return target / "LibriSpeech"
 
 
-def prepare(source: Path, subsets: Sequence[str] | None = None, done: Callable[[int], None] | None = None) -> Prepared:
+def prepare(
+    source: Path,
+    subsets: Sequence[str] | None = None,
+    media: Path | None = None,
+    done: Callable[[int], None] | None = None,
+) -> Prepared:
     """Examples of a LibriSpeech tree, one split a subset, in the order of their ids.
 
     `source` is the folder that holds the subsets (or one that holds `LibriSpeech/`); `subsets` None = all that are
-    there; `done` is called with the number of examples so far. `extra` has the chapter, and the speaker's sex where
-    `SPEAKERS.TXT` is there. Utterances without audio, without transcript or with unreadable audio are left out.
+    there; `media` is a second folder that links in the tree may lead to; `done` is called with the number of examples
+    so far. `extra` has the chapter, and the speaker's sex where `SPEAKERS.TXT` is there. Utterances without audio,
+    without transcript or with unreadable audio, and links that lead out of the tree, are left out.
 
     Raises:
         CorpusError: the tree is not laid out like LibriSpeech, a subset is not there, or a text file is malformed.
@@ -80,11 +87,12 @@ def prepare(source: Path, subsets: Sequence[str] | None = None, done: Callable[[
         if subset not in present:
             raise CorpusError(f"{root}: the subset {subset!r} is not there; there are {', '.join(present)}")
     sexes = _read_sexes(root / "SPEAKERS.TXT")
+    folder = MediaFolder(root, media)
     left_out: list[LeftOut] = []
     splits: dict[str, list[Example]] = {}
     for subset in wanted:
         splits[subset] = []
-        for example in _read_subset(root / subset, sexes, left_out):
+        for example in _read_subset(root / subset, sexes, folder, left_out):
             splits[subset].append(example)
             if done is not None:
                 done(sum(map(len, splits.values())))
@@ -107,7 +115,7 @@ def _read_sexes(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     sexes = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in read_lines(path):
         if not line.strip() or line.startswith(";"):
             continue
         fields = [field.strip() for field in line.split("|", 4)]
@@ -119,14 +127,17 @@ def _read_sexes(path: Path) -> dict[str, str]:
     return sexes
 
 
-def _read_subset(folder: Path, sexes: dict[str, str], left_out: list[LeftOut]) -> Iterator[Example]:
-    for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
+def _read_subset(
+    subset: Path, sexes: dict[str, str], folder: MediaFolder, left_out: list[LeftOut]
+) -> Iterator[Example]:
+    for chapter in sorted(path for path in subset.glob("*/*") if path.is_dir()):
+        files = _files(chapter, folder, left_out)
         speaker = chapter.parent.name
         extra: dict[str, Any] = {"chapter": chapter.name}
         if speaker in sexes:
             extra["sex"] = sexes[speaker]
-        audio = _audio_files(chapter)
-        for identifier, text in sorted(_transcripts(chapter, left_out).items()):
+        audio = _audio_files(files)
+        for identifier, text in sorted(_transcripts(files, chapter, left_out).items()):
             path = audio.pop(identifier, None)
             if path is None:
                 left_out.append(LeftOut(identifier, f"has a transcript and no audio ({', '.join(_ENDINGS)})"))
@@ -142,16 +153,26 @@ def _read_subset(folder: Path, sexes: dict[str, str], left_out: list[LeftOut]) -
         left_out.extend(LeftOut(identifier, "has audio and no transcript") for identifier in sorted(audio))
 
 
-def _audio_files(chapter: Path) -> dict[str, Path]:
-    files = list(chapter.iterdir())
+def _files(chapter: Path, folder: MediaFolder, left_out: list[LeftOut]) -> list[Path]:
+    """The files of a chapter, without those to which links lead out of the tree."""
+    files = []
+    for path in sorted(chapter.iterdir()):
+        try:
+            files.append(folder.check(path))
+        except Unusable as reason:
+            left_out.append(LeftOut(path.name, str(reason)))
+    return files
+
+
+def _audio_files(files: Sequence[Path]) -> dict[str, Path]:
     return {path.stem: path for ending in reversed(_ENDINGS) for path in files if path.suffix.lower() == ending}
 
 
-def _transcripts(chapter: Path, left_out: list[LeftOut]) -> dict[str, str]:
+def _transcripts(files: Sequence[Path], chapter: Path, left_out: list[LeftOut]) -> dict[str, str]:
     """Text by utterance id, from rows `<id> <TEXT>`."""
     texts: dict[str, str] = {}
-    for path in sorted(chapter.glob("*.trans.txt")):
-        for number, line in enumerate(_lines(path), start=1):
+    for path in (path for path in files if path.name.endswith(".trans.txt")):
+        for number, line in read_lines(path):
             identifier, _, text = line.strip().partition(" ")
             if not identifier:
                 continue
@@ -162,12 +183,3 @@ def _transcripts(chapter: Path, left_out: list[LeftOut]) -> dict[str, str]:
             else:
                 texts[identifier] = text.strip()
     return texts
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); convert it") from None
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from None

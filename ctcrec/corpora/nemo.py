@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ctcrec.corpora.collecting import Collector
-from ctcrec.corpora.files import MediaFolder, number_of, read_json_rows
+from ctcrec.corpora.files import MediaFolder, number_of, read_json_rows, string_of
 from ctcrec.corpora.prepared import Prepared
 from ctcrec.errors import CorpusError
 
@@ -60,12 +60,7 @@ def _add(collector: Collector, split: str, row: dict[str, Any], where: str, fold
         "utterances",
         start=start,
         end=end,
-        speaker=_string(row, "speaker"),
-        language=_string(row, "lang") or _string(row, "language"),
+        speaker=string_of(row, "speaker"),
+        language=string_of(row, "lang") or string_of(row, "language"),
         extra={key: value for key, value in row.items() if key not in _KNOWN},
     )
-
-
-def _string(row: dict[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    return value if isinstance(value, str) and value else None

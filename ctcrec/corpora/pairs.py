@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ctcrec.corpora.files import MediaFolder, Unusable
 from ctcrec.corpora.prepared import LeftOut, Prepared
 from ctcrec.corpora.splits import Split, group_of
 from ctcrec.errors import CorpusError, MediaError
@@ -58,12 +59,12 @@ ENDINGS = tuple(
 """All endings that an id lacks and a file name has."""
 
 
-class _Unusable(Exception):
-    """Why an example is left out."""
-
-
 def prepare(
-    source: Path, split: Split, kind: Kind | None = None, done: Callable[[int], None] | None = None
+    source: Path,
+    split: Split,
+    kind: Kind | None = None,
+    media: Path | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Examples of all pairs below `source`, in the order of their ids.
 
@@ -71,10 +72,12 @@ def prepare(
         source: the folder; hidden files and folders in it are ignored.
         split: see `ctcrec.corpora.splits`.
         kind: "lines" or "utterances"; None = whichever of the two is there.
+        media: a second folder that links in `source` may lead to.
         done: called with the number of pairs looked at, for progress.
 
-    Media without text and texts without medium, empty texts, unreadable media, second images of a line and examples
-    in no split are left out with their reasons. Media are read as far as their headers.
+    Media without text and texts without medium, empty texts, unreadable media, links that lead out of the folder,
+    second images of a line and examples in no split are left out with their reasons. Media are read as far as their
+    headers.
 
     Raises:
         CorpusError: no such folder, no media in it, or both kinds of pairs and `kind` is None.
@@ -85,22 +88,23 @@ def prepare(
     form = _FORMS[kind or _find_kind(source, files)]
     left_out: list[LeftOut] = []
     splits: dict[str, list[Example]] = {name: [] for name in split.names}
-    media, texts = _media(files, form, left_out), _texts(files, form)
-    if not media:
+    folder = MediaFolder(source, media)
+    found, texts = _media(files, form, left_out), _texts(files, form)
+    if not found:
         raise CorpusError(f"{source}: no {form.medium} files below it ({', '.join(sorted(form.media_endings))})")
-    for number, identifier in enumerate(sorted(media.keys() | texts.keys()), start=1):
+    for number, identifier in enumerate(sorted(found.keys() | texts.keys()), start=1):
         if done is not None:
             done(number)
         try:
             name = split.assign(identifier)
-            example = _read_pair(source, identifier, media.get(identifier), texts.get(identifier), form, split.levels)
+            example = _read_pair(folder, identifier, found.get(identifier), texts.get(identifier), form, split.levels)
             if name is None:
-                raise _Unusable("is in no split")
+                raise Unusable("is in no split")
             splits.setdefault(name, []).append(example)
-        except _Unusable as reason:
+        except Unusable as reason:
             left_out.append(LeftOut(identifier, str(reason)))
     for identifier, path in sorted(split.listed.items()):
-        if identifier not in media and identifier not in texts:
+        if identifier not in found and identifier not in texts:
             left_out.append(LeftOut(identifier, f"is named in {path} and not there"))
     return Prepared(splits, left_out)
 
@@ -161,32 +165,37 @@ def _texts(files: Sequence[str], form: _Form) -> dict[str, str]:
 
 
 def _read_pair(
-    source: Path, identifier: str, medium: str | None, text_file: str | None, form: _Form, levels: int
+    folder: MediaFolder, identifier: str, medium: str | None, text_file: str | None, form: _Form, levels: int
 ) -> Example:
     if medium is None:
-        raise _Unusable(f"has a text and no {form.medium}")
+        raise Unusable(f"has a text and no {form.medium}")
     if text_file is None:
-        raise _Unusable(f"has no text ({form.text_ending})")
-    text = _read_text(source / text_file, one_line=form.text_ending == ".gt.txt")
-    path = source / medium
+        raise Unusable(f"has no text ({form.text_ending})")
+    text = _read_text(_checked(folder, text_file), one_line=form.text_ending == ".gt.txt")
+    path = _checked(folder, medium)
     try:
         fields = form.describe(path)
     except MediaError as error:
-        raise _Unusable(str(error).removeprefix(f"{path}: ")) from None
+        raise Unusable(str(error).removeprefix(f"{path}: ")) from None
     fields[form.group] = group_of(identifier, levels)
     return Example(identifier, path, text, **fields)
+
+
+def _checked(folder: MediaFolder, name: str) -> Path:
+    path = folder.base / name
+    return folder.check(path) if path.is_symlink() else path  # links to folders have not been followed
 
 
 def _read_text(path: Path, one_line: bool) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise _Unusable("its text is not UTF-8") from None
+        raise Unusable("its text is not UTF-8") from None
     except OSError as error:
-        raise _Unusable(f"its text cannot be read: {error.strerror or error}") from None
+        raise Unusable(f"its text cannot be read: {error.strerror or error}") from None
     if not text:
-        raise _Unusable("its text is empty")
+        raise Unusable("its text is empty")
     lines = [line.strip() for line in text.split("\n")]
     if one_line and len(lines) > 1:
-        raise _Unusable("its text has more than one line")
+        raise Unusable("its text has more than one line")
     return " ".join(line for line in lines if line)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ctcrec.corpora.files import read_lines
 from ctcrec.errors import CorpusError, InputError
 
 __all__ = [
@@ -177,16 +178,8 @@ def _number(value: str) -> float | None:
 
 
 def _read_list(path: Path, endings: Sequence[str]) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such list file; name a text file with one id or file name a line") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); convert it") from None
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from None
     identifiers = []
-    for line in lines:
+    for _, line in read_lines(path):
         name = line.partition("#")[0].strip().replace("\\", "/").removeprefix("./")
         ending = max((item for item in endings if name.lower().endswith(item)), key=len, default="")
         if name:

@@ -113,6 +113,21 @@ def test_a_chapter_without_transcripts_is_left_out(tree: Path) -> None:
     assert [item.what for item in prepared.left_out] == ["14-208-0000", "14-208-0001"]
 
 
+def test_links_out_of_the_tree(tree: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    add_chapter(elsewhere, "dev-clean", "15", "1", ["SECRET"])
+    (tree / "dev-clean/15").symlink_to(elsewhere / "dev-clean/15")
+    audio = tree / "dev-clean/14/208/14-208-0000.flac"
+    audio.unlink()
+    audio.symlink_to(elsewhere / "dev-clean/15/1/15-1-0000.flac")
+    prepared = librispeech.prepare(tree, ["dev-clean"])
+    assert [example.id for example in prepared.splits["dev-clean"]] == ["14-208-0001"]
+    reasons = {item.what: item.reason for item in prepared.left_out}
+    assert all("leads out of" in reasons[f"15-1{ending}"] for ending in (".trans.txt", "-0000.flac"))
+    assert "name their folder with --media" in reasons["14-208-0000.flac"]
+    assert len(librispeech.prepare(tree, ["dev-clean"], elsewhere).splits["dev-clean"]) == 3
+
+
 def test_wrong_trees(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such folder; .*--download"):
         librispeech.prepare(tmp_path / "none")
@@ -130,7 +145,7 @@ def test_malformed_text_files(tree: Path) -> None:
     with pytest.raises(CorpusError, match=r"14-208\.trans\.txt:3: 14-208-0001 has a second transcript"):
         librispeech.prepare(tree)
     transcripts.write_bytes(good.encode() + b"14-208-0002 \xff\xfe\n")
-    with pytest.raises(CorpusError, match=r"14-208\.trans\.txt: is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"14-208\.trans\.txt:3: is not UTF-8"):
         librispeech.prepare(tree)
     transcripts.write_text(good)
     (tree / "SPEAKERS.TXT").write_text(SPEAKERS + "99 F dev-clean\n")

@@ -126,6 +126,24 @@ def test_what_is_left_out_and_why(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("linked", ["x.wav", "x.txt"])
+def test_links_out_of_the_folder(tmp_path: Path, linked: str) -> None:
+    """A folder from somewhere cannot put other files of the user's into a manifest."""
+    add_utterance(tmp_path / "private/x.wav", "secret")
+    add_utterance(tmp_path / "corpus/x.wav")
+    add_utterance(tmp_path / "corpus/store/y.wav")
+    (tmp_path / "corpus" / linked).unlink()
+    (tmp_path / "corpus" / linked).symlink_to(tmp_path / "private" / linked)
+    (tmp_path / "corpus/z.wav").symlink_to("store/y.wav")
+    (tmp_path / "corpus/z.txt").symlink_to("store/y.txt")
+    (tmp_path / "corpus/folder").symlink_to(tmp_path / "private")
+    prepared = prepare(tmp_path / "corpus", ALL)
+    assert [example.id for example in prepared.splits["train"]] == ["store/y", "z"]
+    assert "leads out of" in reasons(prepared)["x"] and "--media" in reasons(prepared)["x"]
+    allowed = prepare(tmp_path / "corpus", ALL, media=tmp_path / "private")
+    assert [example.id for example in allowed.splits["train"]] == ["store/y", "x", "z"]
+
+
 def test_unreadable_audio_is_left_out(tmp_path: Path) -> None:
     add_utterance(tmp_path / "good.wav")
     add_utterance(tmp_path / "bad.wav")

@@ -91,7 +91,7 @@ def test_bad_lists(tmp_path: Path) -> None:
     second.write_text("b\n")
     with pytest.raises(CorpusError, match=r"second\.txt: b is also in .*first\.txt"):
         by_list({"train": first, "test": second})
-    with pytest.raises(CorpusError, match="no such list file"):
+    with pytest.raises(CorpusError, match="no such file"):
         by_list({"train": tmp_path / "none.txt"})
     with pytest.raises(CorpusError, match="cannot be read"):
         by_list({"train": tmp_path})
