@@ -96,7 +96,7 @@ def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict
             for name, hypothesis in hypotheses.items()
         },
     )
-    conventions = ",".join(text_conventions(examples))
+    conventions = ",".join(text_conventions(example.extra for example in examples))
     return (
         dataclasses.replace(report, signature=f"{report.signature}|manifest:{conventions}") if conventions else report
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from ctcrec.checking.comparison import Entry, compare
 from ctcrec.checking.findings import Finding, Gathered, findings_text, write_findings
 from ctcrec.checking.media import Medium, MediumRequest, guess_modality
+from ctcrec.checking.origins import Origins
 from ctcrec.checking.reading import MediaReader
 from ctcrec.checking.target import Target
 from ctcrec.checking.texts import TextSurvey
@@ -120,6 +121,7 @@ class _Inspection:
         self._unknown: dict[str, Gathered] = {}
         self._twice: dict[tuple[str, str], Gathered] = {}
         self._seen: dict[str, set[str]] = {}  # ids of each manifest
+        self._origins = Origins()
         self._to_fit: list[int] = []  # numbers of entries, and of each:
         self._needed: list[int] = []  # frames that its target needs
         self._frames: list[int] = []  # feature frames that it has
@@ -143,6 +145,7 @@ class _Inspection:
         if example.id in self._seen[manifest]:
             self._twice.setdefault((manifest, example.id), Gathered()).add(manifest, example.id)
         self._seen[manifest].add(example.id)
+        self._origins.add(manifest, example)
         text = self._check_text(manifest, example)
         self._check_medium(manifest, example, medium)
         seconds = None
@@ -172,6 +175,7 @@ class _Inspection:
                 " (text.normalization), or train on texts that have it",
             )
         yield from self._misfits()
+        yield from self._origins.findings()
         yield from compare(self.entries)
         yield from self._texts.findings()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +80,7 @@ def score(
 ) -> None:
     """Score hypotheses against references, matched by id: WER, CER, by speaker, with intervals; compare systems."""
     from ctcrec.clips import CollectionClips
+    from ctcrec.data.partitions import text_conventions
     from ctcrec.errors import ConfigError, DataError
     from ctcrec.scoring import place_words, read_collection, score_collections
     from ctcrec.scoring.html_report import write_html
@@ -113,6 +115,11 @@ def score(
         )
         for name, collection in systems.items()
     }
+    if conventions := ",".join(text_conventions(entry.fields for entry in references.values())):
+        reports = {
+            name: dataclasses.replace(report, signature=f"{report.signature}|manifest:{conventions}")
+            for name, report in reports.items()
+        }
     comparisons = _compare(reports, references, samples, seed)
     if out is not None:
         try:

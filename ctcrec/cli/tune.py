@@ -27,6 +27,7 @@ def tune(
     from ctcrec.cli.progress import progress_bar
     from ctcrec.config import DecodingConfig, parse_decoding, parse_overrides
     from ctcrec.data.manifest import read_manifests
+    from ctcrec.data.partitions import text_conventions
     from ctcrec.recognizer import Recognizer
     from ctcrec.tuning import tune_run
 
@@ -41,6 +42,8 @@ def tune(
         f"lm_weight {best.lm_weight:g}, word_score {best.word_score:g}, beam_size {best.beam_size}:"
         f" WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} % (greedy: WER {100 * result.greedy_wer:.2f} %)"
     )
+    if conventions := text_conventions(example.extra for example in examples):
+        typer.echo(f"texts of the manifest: {', '.join(conventions)}")
     typer.echo(
         f"temperature of the confidences {temperature.temperature:.2f}: expected calibration error"
         f" {100 * temperature.error_before:.2f} % before, {100 * temperature.error_after:.2f} % after"

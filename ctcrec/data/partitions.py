@@ -6,7 +6,8 @@ Two keys that `ctcrec prepare` writes where a corpus needs them: `text_conventio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ctcrec.errors import ManifestError
 from ctcrec.records import Example
@@ -14,9 +15,12 @@ from ctcrec.records import Example
 __all__ = ["check_partitions", "text_conventions"]
 
 
-def text_conventions(examples: Iterable[Example]) -> tuple[str, ...]:
-    """The conventions that the texts were written after, sorted; `?` for rows that name none beside some that do."""
-    found = {example.extra.get("text_convention") for example in examples}
+def text_conventions(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The conventions that the texts were written after, sorted; `?` for rows that name none beside some that do.
+
+    `rows` have the key where a manifest has it: `Example.extra`, or the fields of a reference.
+    """
+    found = {row.get("text_convention") for row in rows}
     names = {value if isinstance(value, str) else "?" for value in found}
     return () if names == {"?"} else tuple(sorted(names))
 

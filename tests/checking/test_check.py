@@ -328,6 +328,25 @@ def test_what_manifests_share(tmp_path: Path) -> None:
     assert "results on known voices are too good" in by_kind["shared-speaker"][0].message
 
 
+def test_splits_that_overlap_and_texts_written_in_two_ways(tmp_path: Path) -> None:
+    def marked(examples: list[Example], **extra: str) -> list[Example]:
+        return [dataclasses.replace(example, extra=extra) for example in examples]
+
+    train = marked(lines(tmp_path / "a"), partition="iam:rwth", text_convention="iam-ascii.v1")
+    test = lines(tmp_path / "b", 5, offset=1000, prefix="m")
+    test = [dataclasses.replace(example, writer="bert") for example in test]
+    assert report_on(tmp_path, train, test).findings == ()  # a corpus that says nothing of the kind
+    same = marked(test, partition="iam:rwth", text_convention="iam-ascii.v1")
+    assert report_on(tmp_path, train, same).findings == ()
+    other = marked(test, partition="iam:official", text_convention="iam-xml.v1")
+    report = report_on(tmp_path, train, other)
+    assert set(found(report)) == {"partition", "convention"} and report.breaks_training
+    [finding] = found(report)["partition"]
+    assert "the iam splits rwth (30 examples) and official (5 examples) overlap" in finding.message
+    assert finding.ids == tuple(f"m{number:02}" for number in range(5))
+    assert "iam-ascii.v1 (30 examples) and iam-xml.v1" in found(report)["convention"][0].message
+
+
 def test_texts_too_long_or_short_for_their_media(tmp_path: Path) -> None:
     sounds, images = utterances(tmp_path / "u"), lines(tmp_path / "l")
     sounds = with_changes(sounds, 3, text="ab" * 30)

@@ -199,7 +199,13 @@ def test_the_convention_is_printed_with_the_score(
     plain = command("evaluate", run, trained_models["ocr"].test)
     assert "ctcrec-score:" in plain.out and "|manifest:" not in plain.out
     both = read_manifest(tmp_path / "ascii/valid.jsonl") + read_manifest(trained_models["ocr"].test)
-    assert text_conventions(both) == ("?", "iam-ascii.v1")
+    assert text_conventions(example.extra for example in both) == ("?", "iam-ascii.v1")
+    for references, printed in (("ascii", True), ("plain", False)):
+        manifest = tmp_path / "ascii/valid.jsonl" if printed else trained_models["ocr"].test
+        scored = command("score", manifest, manifest, "--out", tmp_path / references / "scored")
+        assert scored.code == 0, scored.err
+        report = (tmp_path / references / "scored/report.json").read_text()
+        assert ("|manifest:iam-ascii.v1" in scored.out) == ("|manifest:iam-ascii.v1" in report) == printed
 
 
 def test_training_and_evaluation_refuse_a_mixture(tree: IamTree, tmp_path: Path, command: Command) -> None:
