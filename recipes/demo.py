@@ -11,7 +11,7 @@ from ctcrec.recipe import ctcrec, evaluate, prepare, print_results, train
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS, SAMPLES, OUT = PROJECT / "configs", PROJECT / "samples", Path("runs/demo")
-DIGIT_MINUTES, LINE_MINUTES = 3.0, 3.4
+DIGIT_MINUTES, LINE_MINUTES = 3.2, 2.9
 
 
 def digits() -> tuple[Path, Path, float]:

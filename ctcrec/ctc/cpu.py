@@ -35,6 +35,7 @@ from ctcrec.ctc.inputs import CTCInputs
 from ctcrec.ctc.recursions import (
     backward_segment,
     band,
+    copy_row,
     forward_segment,
     joint_scale,
     likelihood,
@@ -81,13 +82,14 @@ def _forward(
     exps = np.zeros((2, count + 1), np.int64)
     consts = np.zeros((3, count + 1))
     scratch = np.empty((2, count + 1), np.int64)
-    lo = hi = t0 = 0
+    lo = hi = t0 = np.int64(0)  # not literals, for which everything would be compiled once more
     for index in range(segments):
         t1 = ends[index]
         if kept_band.shape[0] > 0:
-            kept_blank[index, :] = rows_blank[0]
-            kept_label[index, :] = rows_label[0]
-            kept_exps[index, :, :] = exps
+            copy_row(kept_blank[index], rows_blank[0], 0, count + 1)
+            copy_row(kept_label[index], rows_label[0], 0, count + 2)
+            copy_row(kept_exps[index, 0], exps[0], 0, count + 1)
+            copy_row(kept_exps[index, 1], exps[1], 0, count + 1)
             kept_band[index, 0], kept_band[index, 1] = lo, hi
         if not renormalize_forward(
             t0 - 1, lo, hi, first, slack, skip, rows_blank[0], rows_label[0], exps, consts, longest, scratch
@@ -96,8 +98,8 @@ def _forward(
         lo, hi = forward_segment(
             t0, t1 - t0, lo, hi, first, slack, consts, emission[t0:t1], labels, label_emission, rows_blank, rows_label
         )
-        rows_blank[0, :] = rows_blank[t1 - t0]
-        rows_label[0, :] = rows_label[t1 - t0]
+        copy_row(rows_blank[0], rows_blank[t1 - t0], 0, count + 1)
+        copy_row(rows_label[0], rows_label[t1 - t0], 0, count + 2)
         t0 = t1
     total, exponent = likelihood(rows_blank[0], rows_label[0], exps[0], exps[1])
     size = exponent_of(total)
@@ -162,8 +164,8 @@ def _occupancies(emission, labels, first, skip, slack):
     for index in range(segments - 1, -1, -1):
         t0, t1 = ends[index - 1] if index > 0 else 0, ends[index]
         here = emission[t0:t1]
-        rows_blank[0, :] = kept_blank[index]
-        rows_label[0, :] = kept_label[index]
+        copy_row(rows_blank[0], kept_blank[index], 0, count + 1)
+        copy_row(rows_label[0], kept_label[index], 0, count + 2)
         exps = kept_exps[index]
         before_lo, before_hi = kept_band[index, 0], kept_band[index, 1]
         ok &= renormalize_forward(

@@ -161,6 +161,13 @@ def forward_segment(t0, count, lo, hi, first, slack, consts, emission, symbol, l
 
 
 @_jit
+def copy_row(target, source, begin, end):
+    """target[begin:end] = source[begin:end], which Numba would compile for seconds, with a text for unequal lengths."""
+    for i in range(begin, end):
+        target[i] = source[i]
+
+
+@_jit
 def _measure(mantissas, exps, begin, end, shift):
     """Adds the exponents of mantissas[i + shift] to exps[i] for i in [begin, end). Returns the smallest and largest."""
     least, most = np.int64(0), np.int64(0)
@@ -189,7 +196,8 @@ def _normalize(t, lo, hi, first, slack, blank, label, exps, scratch):
 
     Returns whether all mantissas were normal and finite.
     """
-    scratch[:, lo : hi + 1] = exps[:, lo : hi + 1]
+    copy_row(scratch[0], exps[0], lo, hi + 1)
+    copy_row(scratch[1], exps[1], lo, hi + 1)
     least_b, most_b = np.int64(0), np.int64(0)
     begin, end = lo, hi + 1
     if not _blank_in_band(lo, t, first, slack):
