@@ -1,4 +1,4 @@
-"""`ctcrec inspect RUN FILE --out picture.png`: what a model makes of one file, in one picture."""
+"""`ctcrec inspect RUN FILE`: what a model makes of one file, in one picture."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ __all__ = ["inspect"]
 def inspect(
     run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
     file: Annotated[Path, typer.Argument(help="A recording or a line image.")],
-    out: Annotated[Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Picture to write: .png, .pdf or .svg. Default: FILE's name.inspect.png."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="What the file says, to be aligned. Default: what is recognized.")
     ] = None,
 ) -> None:
-    """Features, frame posteriors, best path and alignment of one file in one picture."""
-    from ctcrec.config import DecodingConfig
+    """Features, frame posteriors, best path, alignment and attention of one file in one picture."""
+    from ctcrec.checkpoint import load_checkpoint
     from ctcrec.diagnosis.picture import draw_example
     from ctcrec.recognizer import Recognizer
 
-    recognizer = Recognizer.load(run, decoding=DecodingConfig())
-    typer.echo(draw_example(recognizer, file, out, text))
-    typer.echo(f"written: {out}")
+    path = out or Path(f"{file.stem}.inspect.png")
+    typer.echo(draw_example(Recognizer(load_checkpoint(run)), file, path, text))
+    typer.echo(f"written: {path}")

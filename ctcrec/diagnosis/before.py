@@ -71,10 +71,10 @@ def diagnose_setup(setup: Setup, out: Path, *, media: int, say: Callable[[str], 
     batches = sample_batches(setup)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        findings += gradient_findings(setup.model, batches)
+        findings += gradient_findings(setup.model, batches, config.loss.ctc_weight)
         findings.append(unit_finding(copy.deepcopy(setup.model).train(), batches))
         say("learning-rate sweep")
-        sweep = sweep_learning_rates(setup.model, batches, config.training)
+        sweep = sweep_learning_rates(setup.model, batches, config)
         findings += sweep_findings(sweep, config.training.learning_rate)
         say("overfit test")
         findings.append(overfit_finding(setup, sweep))

@@ -1,7 +1,8 @@
 """What a trained model puts out for examples with text: losses, transcripts, and what they show.
 
 The cost of a token is the negative log-probability of the best path of the target (Viterbi) over the frames from the
-token before it to its own last, so that the costs of a text add up to its best path's.
+token before it to its own last, so that the costs of a text add up to its best path's. Of a model without a CTC head,
+losses and costs are those of the attention decoder: −ln p of each token, the last one's with the end's.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ctcrec.attention_strategies import Encoded
 from ctcrec.ctc import ctc_loss, forced_align, merge_tokens
 from ctcrec.data.dataset import load_features
+from ctcrec.models.attention_decoder import END
 from ctcrec.recognizer import Recognizer
-from ctcrec.records import Example
+from ctcrec.records import Example, Hypothesis
 from ctcrec.scoring import ErrorCounts, character_counts
 from ctcrec.signals import Finding
 
@@ -37,13 +41,13 @@ class Output:
     Attributes:
         example: with its normalized text.
         target: its token ids.
-        loss: CTC loss of its text, nats; inf where it does not fit.
+        loss: of its text, nats; inf where it does not fit its frames.
         other_loss: per token, of another example's text of about the same length; nan where there is none.
         hypothesis: the greedy transcript, normalized.
         emitted: tokens in it.
-        frames, blanks: output frames, and those whose best token is the blank.
-        inner_blanks: share of blanks from the first to the last emitted token.
-        confidence: mean probability of the emitted tokens; nan where there are none.
+        frames, blanks: output frames, and those whose best token is the blank; 0 without a CTC head.
+        inner_blanks: share of blanks from the first to the last emitted token; nan where there are none.
+        confidence: mean probability of the emitted tokens; nan where there are none, or nothing tells where they are.
         costs: of each token, nats; empty where the text does not fit.
     """
 
@@ -89,36 +93,103 @@ def compute_outputs(
     return [outputs[places[index]] for index in range(len(examples))]
 
 
+class _Reading(NamedTuple):
+    """What one head says of one example: losses of its own and of the other text, costs, and its blanks."""
+
+    loss: float
+    other_loss: float
+    costs: tuple[float, ...]
+    hypothesis: Hypothesis
+    frames: int = 0
+    blanks: int = 0
+    inner_blanks: float = math.nan
+
+
 def _window(recognizer: Recognizer, examples: Sequence[Example]) -> Iterator[Output]:
     checkpoint = recognizer.checkpoint
-    tokenizer = checkpoint.tokenizer
     features = [load_features(checkpoint.preprocessor, example) for example in examples]
-    emissions = [item.cpu() for item in recognizer.emissions(features)]
-    targets = [tuple(tokenizer.encode(example.text or "", unknown="skip")) for example in examples]
-    losses = _losses(emissions, targets)
+    encoded = recognizer.encode(features)
+    targets = [tuple(checkpoint.tokenizer.encode(example.text or "", unknown="skip")) for example in examples]
     others = [_other(targets, index) for index in range(len(targets))]
-    other_losses = _losses(emissions, [other or (1,) for other in others])
-    hypotheses = recognizer.decode(emissions)
-    for index, (example, emission, target) in enumerate(zip(examples, emissions, targets, strict=True)):
-        hypothesis = hypotheses[index]
-        best = emission.argmax(1) == tokenizer.blank
-        emitted = (~best).nonzero().flatten()
-        inner = best[int(emitted[0]) : int(emitted[-1]) + 1].float().mean() if len(emitted) else math.nan
-        other = others[index]
-        confidences = [span.confidence for span in hypothesis.token_spans]
+    read = _read_by_attention if recognizer.model.head is None else _read_by_ctc
+    readings = read(recognizer, encoded, targets, [other or (1,) for other in others])
+    for example, target, other, reading in zip(examples, targets, others, readings, strict=True):
+        confidences = [span.confidence for span in reading.hypothesis.token_spans]
         yield Output(
             example,
             target,
-            losses[index],
-            other_losses[index] / len(other) if other else math.nan,
-            checkpoint.normalizer.normalize(hypothesis.text),
-            len(hypothesis.tokens),
-            len(emission),
-            int(best.sum()),
-            float(inner),
+            reading.loss,
+            reading.other_loss / len(other) if other else math.nan,
+            checkpoint.normalizer.normalize(reading.hypothesis.text),
+            len(reading.hypothesis.tokens),
+            reading.frames,
+            reading.blanks,
+            reading.inner_blanks,
             float(np.mean(confidences)) if confidences else math.nan,
-            _costs(emission, target, tokenizer.blank) if target and math.isfinite(losses[index]) else (),
+            reading.costs,
         )
+
+
+def _read_by_ctc(
+    recognizer: Recognizer,
+    encoded: Sequence[Encoded],
+    targets: Sequence[tuple[int, ...]],
+    others: Sequence[tuple[int, ...]],
+) -> list[_Reading]:
+    blank = recognizer.checkpoint.tokenizer.blank
+    emissions = [item.emissions.cpu() for item in encoded]
+    losses, other_losses = _losses(emissions, targets), _losses(emissions, others)
+    hypotheses = recognizer.decode(emissions)
+    readings = []
+    for index, (emission, target) in enumerate(zip(emissions, targets, strict=True)):
+        best = emission.argmax(1) == blank
+        emitted = (~best).nonzero().flatten()
+        inner = best[int(emitted[0]) : int(emitted[-1]) + 1].float().mean() if len(emitted) else math.nan
+        costs = _costs(emission, target, blank) if target and math.isfinite(losses[index]) else ()
+        readings.append(
+            _Reading(
+                losses[index],
+                other_losses[index],
+                costs,
+                hypotheses[index],
+                len(emission),
+                int(best.sum()),
+                float(inner),
+            )
+        )
+    return readings
+
+
+def _read_by_attention(
+    recognizer: Recognizer,
+    encoded: Sequence[Encoded],
+    targets: Sequence[tuple[int, ...]],
+    others: Sequence[tuple[int, ...]],
+) -> list[_Reading]:
+    assert recognizer.attention_decode is not None
+    costs, other_costs = (_attention_costs(recognizer, encoded, texts) for texts in (targets, others))
+    hypotheses = recognizer.attention_decode(encoded)
+    return [
+        # the cost of the end goes to the last token
+        _Reading(sum(own), sum(other), (*own[:-2], own[-2] + own[-1]) if target else (), hypothesis)
+        for own, other, target, hypothesis in zip(costs, other_costs, targets, hypotheses, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _attention_costs(
+    recognizer: Recognizer, encoded: Sequence[Encoded], texts: Sequence[tuple[int, ...]]
+) -> list[list[float]]:
+    """−ln p of each token of each text, and of its end, after the tokens before it."""
+    decoder = recognizer.model.decoder
+    assert decoder is not None
+    frames = torch.nn.utils.rnn.pad_sequence([item.frames for item in encoded], batch_first=True)
+    lengths = torch.tensor([len(item.frames) for item in encoded], device=frames.device)
+    rows = [torch.tensor([*text, END], device=frames.device) for text in texts]
+    targets = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=END)
+    log_probs = decoder(frames, lengths, targets[:, :-1]).logits.float().log_softmax(2)
+    costs = -log_probs.gather(2, targets[:, :, None]).squeeze(2)
+    return [row[: len(text) + 1].tolist() for row, text in zip(costs, texts, strict=True)]
 
 
 def _losses(emissions: Sequence[torch.Tensor], targets: Sequence[Sequence[int]]) -> list[float]:
@@ -156,10 +227,9 @@ def output_findings(
         training_counts: how often each token occurs in the training texts.
     """
     fitting = [output for output in outputs if output.costs]
-    findings = [_blanks(outputs)]
-    if not findings[0].fault:
-        findings.append(_distinct(outputs))
-        findings += _peaky(outputs)
+    findings = [_blanks(outputs)] if any(output.frames for output in outputs) else []
+    if not any(finding.fault for finding in findings):
+        findings += [_distinct(outputs), *_peaky(outputs), *_confidence(outputs)]
     if fitting:
         findings += [_unrelated(fitting), _positions(fitting), *_tokens(fitting, tokens, training_counts)]
         findings.append(_hardest(fitting))
@@ -198,9 +268,8 @@ def _distinct(outputs: Sequence[Output]) -> Finding:
 
 def _peaky(outputs: Sequence[Output]) -> list[Finding]:
     inner = [output.inner_blanks for output in outputs if not math.isnan(output.inner_blanks)]
-    sure = [output.confidence for output in outputs if not math.isnan(output.confidence)]
-    counts = sum((character_counts(output.text, output.hypothesis) for output in outputs), ErrorCounts())
-    accuracy = max(0.0, 1.0 - counts.rate)
+    if not inner:
+        return []
     return [
         Finding(
             "peaky output",
@@ -210,7 +279,17 @@ def _peaky(outputs: Sequence[Output]) -> list[Finding]:
             "share of blanks between the first and the last token of an output",
             "tokens are then single frames far apart: right to read, but their times say little",
             "a larger subsampling factor, or loss.consistency_weight, which makes outputs less peaky",
-        ),
+        )
+    ]
+
+
+def _confidence(outputs: Sequence[Output]) -> list[Finding]:
+    sure = [output.confidence for output in outputs if not math.isnan(output.confidence)]
+    if not sure:
+        return []
+    counts = sum((character_counts(output.text, output.hypothesis) for output in outputs), ErrorCounts())
+    accuracy = max(0.0, 1.0 - counts.rate)
+    return [
         Finding(
             "overconfidence",
             float(np.mean(sure)) - accuracy,
@@ -219,7 +298,7 @@ def _peaky(outputs: Sequence[Output]) -> list[Finding]:
             f"mean probability of the tokens put out, less the share that is right ({accuracy:.2f})",
             "a quarter more confidence than success means that confidences cannot be used to find errors",
             "`ctcrec tune` fits a temperature; more data, augmentation or dropout",
-        ),
+        )
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ctcrec.config import TrainingConfig
+from ctcrec.config import Config
 from ctcrec.data.dataset import BatchDataset
 from ctcrec.models.recognition_model import RecognitionModel
 from ctcrec.records import Batch
@@ -77,37 +77,35 @@ def sample_batches(setup: Setup) -> list[Batch]:
     return [dataset[index].to(setup.device) for index in range(count)]
 
 
-def _loss(model: RecognitionModel, batch: Batch) -> torch.Tensor:
-    """Mean CTC loss in nats per token."""
-    output = model(batch.features, batch.feature_lengths)
-    return loss_sum(output, batch).ctc / batch.target_lengths.sum()
+def _loss(model: RecognitionModel, batch: Batch, ctc_weight: float) -> torch.Tensor:
+    """Mean loss of the two heads in nats per token."""
+    output = model(batch.features, batch.feature_lengths, batch.targets)
+    return loss_sum(output, batch, ctc_weight=ctc_weight).main(ctc_weight) / batch.target_lengths.sum()
 
 
 def _step(
-    model: RecognitionModel, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, gradient_clip: float
+    model: RecognitionModel, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, config: Config
 ) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    loss = _loss(model, batch)
+    loss = _loss(model, batch, config.loss.ctc_weight)
     torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.gradient_clip)
     optimizer.step()
     return float(loss.detach())
 
 
-def sweep_learning_rates(
-    model: RecognitionModel, batches: Sequence[Batch], training: TrainingConfig, steps: int = 60
-) -> Sweep:
+def sweep_learning_rates(model: RecognitionModel, batches: Sequence[Batch], config: Config, steps: int = 60) -> Sweep:
     """Train a copy of the model while the learning rate rises by the same factor each step, until the loss blows up."""
     model = copy.deepcopy(model).train()
-    optimizer = build_optimizer(model, _LOWEST, training.weight_decay)
+    optimizer = build_optimizer(model, _LOWEST, config.training.weight_decay)
     rates: list[float] = []
     losses: list[float] = []
     average, weight = 0.0, 0.0
     for step in range(steps):
         rate = _LOWEST * (_HIGHEST / _LOWEST) ** (step / (steps - 1))
-        loss = _step(model, batches[step % len(batches)], optimizer, rate, training.gradient_clip)
+        loss = _step(model, batches[step % len(batches)], optimizer, rate, config)
         average = _MOMENTUM * average + (1 - _MOMENTUM) * loss
         weight = _MOMENTUM * weight + (1 - _MOMENTUM)
         rates.append(rate)
@@ -164,6 +162,8 @@ def overfit_finding(setup: Setup, sweep: Sweep, steps: int = 200) -> Finding:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        elif isinstance(module, torch.nn.RNNBase):
+            module.dropout = 0.0
     corpus = setup.corpus
     order = sorted(range(len(corpus)), key=lambda index: corpus.frames[index])
     median = corpus.frames[order[len(order) // 2]]
@@ -177,7 +177,7 @@ def overfit_finding(setup: Setup, sweep: Sweep, steps: int = 200) -> Finding:
     step = 0
     while step < steps and loss > 0.1:
         factor = min(1.0, (step + 1) / 20) * min(1.0, 2 * (1 - step / steps))
-        loss = _step(model, batch, optimizer, rate * factor, setup.config.training.gradient_clip)
+        loss = _step(model, batch, optimizer, rate * factor, setup.config)
         step += 1
     return Finding(
         "overfit test",
@@ -193,12 +193,12 @@ def overfit_finding(setup: Setup, sweep: Sweep, steps: int = 200) -> Finding:
     )
 
 
-def gradient_findings(model: RecognitionModel, batches: Sequence[Batch]) -> list[Finding]:
+def gradient_findings(model: RecognitionModel, batches: Sequence[Batch], ctc_weight: float = 1.0) -> list[Finding]:
     """The gradient of each layer beside the size of its weights."""
     model.zero_grad(set_to_none=True)
     trained = copy.deepcopy(model).train()
     for batch in batches:
-        torch.autograd.backward(_loss(trained, batch) / len(batches))
+        torch.autograd.backward(_loss(trained, batch, ctc_weight) / len(batches))
     shares: dict[str, float] = {}
     for name, module in trained.named_modules():
         own = [parameter for parameter in module.parameters(recurse=False) if parameter.dim() >= 2]
@@ -207,7 +207,9 @@ def gradient_findings(model: RecognitionModel, batches: Sequence[Batch]) -> list
         gradient = math.sqrt(sum(float(p.grad.square().sum()) for p in own if p.grad is not None))
         shares[name] = gradient / max(math.sqrt(sum(float(p.detach().square().sum()) for p in own)), 1e-12)
     without = [name for name, share in shares.items() if share == 0.0]
-    alive = sorted(share for share in shares.values() if share > 0.0)
+    # Attention starts out even over all frames, where what it compares has hardly any gradient.
+    compared = {name: share for name, share in shares.items() if not name.startswith("decoder.attention.")}
+    alive = sorted(share for share in compared.values() if share > 0.0)
     smallest = alive[0] / alive[len(alive) // 2] if alive else 0.0
     return [
         Finding(
@@ -243,13 +245,13 @@ def loading_finding(setup: Setup, batches: int = 3) -> Finding:
     )
     model = copy.deepcopy(setup.model).train()
     optimizer = build_optimizer(model, 0.0, 0.0)
-    _step(model, dataset[0].to(setup.device), optimizer, 0.0, training.gradient_clip)  # warms up loading and kernels
+    _step(model, dataset[0].to(setup.device), optimizer, 0.0, setup.config)  # warms up loading and kernels
     loading, stepping = 0.0, 0.0
     for index in range(len(chosen)):
         started = time.perf_counter()
         batch = dataset[index]
         loaded = time.perf_counter()
-        _step(model, batch.to(setup.device), optimizer, 0.0, training.gradient_clip)
+        _step(model, batch.to(setup.device), optimizer, 0.0, setup.config)
         loading += loaded - started
         stepping += time.perf_counter() - loaded
     if training.workers:

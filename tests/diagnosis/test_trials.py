@@ -47,7 +47,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 @pytest.fixture(scope="module")
 def sweep(setup: Setup) -> Sweep:
-    return sweep_learning_rates(setup.model, sample_batches(setup), setup.config.training)
+    return sweep_learning_rates(setup.model, sample_batches(setup), setup.config)
 
 
 def named(findings: list[Finding]) -> dict[str, Finding]:
@@ -90,7 +90,7 @@ def test_a_frozen_model_learns_nothing(setup: Setup) -> None:
     head = frozen.requires_grad_(False).head.requires_grad_(True)
     torch.nn.init.zeros_(head.weight).requires_grad_(False)
     head.bias.requires_grad_(True)
-    still = sweep_learning_rates(frozen, sample_batches(setup), setup.config.training, steps=12)
+    still = sweep_learning_rates(frozen, sample_batches(setup), setup.config, steps=12)
     assert "learning at all" in faults(sweep_findings(replace(still, losses=still.losses[:4]), 0.01))
 
 
