@@ -96,6 +96,29 @@ class _AdditiveAttention(nn.Module):
         weights = _masked_softmax(self.score(torch.tanh(energy)).squeeze(3), memory.inside)
         return weights.to(memory.frames.dtype) @ memory.frames, weights
 
+    def follow(
+        self, query: torch.Tensor, memory: Memory, last_weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries (N, Q, ·) of steps one after the other, weights (N, T) before the first → as `forward`.
+
+        Only what a step needs of the last one is in the loop; convolution and projection there are one matrix.
+        """
+        if self.convolution is None or self.location is None:
+            return self(query, memory, last_weights[:, None].expand(-1, query.shape[1], -1))
+        n, frames, size = memory.keys[0].shape
+        span = self.convolution.weight.shape[2]
+        kernel = (self.location.weight @ self.convolution.weight.squeeze(1)).t()  # (span, size)
+        beyond = torch.zeros_like(last_weights).masked_fill(~memory.inside, -math.inf)
+        weights, steps = last_weights, []
+        for projected in self.query(query).unbind(1):
+            around = torch.nn.functional.pad(weights, (span // 2, span // 2)).unfold(1, span, 1)  # (N, T, span)
+            located = (around.reshape(n * frames, span) @ kernel).view(n, frames, size)
+            energy = self.score(torch.tanh(memory.keys[0] + projected[:, None] + located)).squeeze(2)
+            weights = (energy.to(beyond.dtype) + beyond).softmax(1)
+            steps.append(weights)
+        looked = torch.stack(steps, 1)
+        return looked.to(memory.frames.dtype) @ memory.frames, looked
+
 
 class _DotAttention(nn.Module):
     """e_t = q·k_t / √d in each head, with queries, keys and values projected; weights are the mean of the heads'."""
@@ -122,6 +145,12 @@ class _DotAttention(nn.Module):
         weights = _masked_softmax(energy, memory.inside[:, None])
         context = torch.einsum("nhqt,nthd->nqhd", weights.to(values.dtype), values)
         return context.flatten(2), weights.mean(1)
+
+    def follow(
+        self, query: torch.Tensor, memory: Memory, last_weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries (N, Q, ·) of steps one after the other: none needs another."""
+        return self(query, memory, last_weights)
 
 
 def _masked_softmax(energy: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
@@ -186,7 +215,7 @@ class AttentionDecoder(nn.Module):
         self.combine = nn.Linear(width + (self.attention.context_size if self.attention else 0), width)
         self.output = None if tie_weights else nn.Linear(width, n_tokens, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(n_tokens))
-        self.at_once = attention != "location" and not input_feeding  # no step needs what the last one computed
+        self.at_once = not input_feeding  # the recurrent network needs nothing of what a step read
         self._initialize()
 
     def _initialize(self) -> None:
@@ -262,7 +291,10 @@ class AttentionDecoder(nn.Module):
     def _advance(
         self, memory: Memory, state: DecoderState, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, DecoderState, torch.Tensor]:
-        """Tokens (M, Q) → logits (M, Q, C), the last state, and weights (M, Q, T). Q > 1 only where `at_once`."""
+        """Tokens (M, Q) → logits (M, Q, C), the last state, and weights (M, Q, T).
+
+        Q > 1 only where `at_once`, and then M is the memory's N.
+        """
         inputs = self.dropout(self.embedding(tokens))
         if self.input_feeding:
             inputs = torch.cat([inputs, state.attentional[:, None].to(inputs.dtype)], 2)
@@ -272,9 +304,11 @@ class AttentionDecoder(nn.Module):
         read = outputs
         if self.attention is not None:
             examples, frames = memory.inside.shape
-            queries = outputs.reshape(examples, -1, self.width)
-            last = state.weights.reshape(examples, -1, frames)
-            context, looked = self.attention(queries, memory, last)
+            if tokens.shape[1] > 1:
+                context, looked = self.attention.follow(outputs, memory, state.weights)
+            else:
+                queries = outputs.reshape(examples, -1, self.width)
+                context, looked = self.attention(queries, memory, state.weights.reshape(examples, -1, frames))
             read = torch.cat([outputs, context.to(outputs.dtype).view(*outputs.shape[:2], -1)], 2)
             weights = looked.reshape(*outputs.shape[:2], frames)
         attentional = torch.tanh(self.combine(read))
