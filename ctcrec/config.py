@@ -164,15 +164,26 @@ class LineAugmentation(MaskAugmentation):
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="vertical shift, share of the height")
     elastic_probability: Probability = 0.0
     elastic_amplitude: Annotated[float, Field(ge=0)] = Field(0.04, description="displacement, share of the height")
+    spread_probability: Probability = Field(0.0, description="ink that ran into the paper, or left it, at ragged edges")
+    spread: Annotated[float, Field(gt=0, le=0.2)] = Field(
+        0.03, description="as far as this at most, share of the height"
+    )
+    bleed_probability: Probability = Field(0.0, description="print of the other side shows through")
+    bleed: Annotated[float, Field(gt=0, le=1)] = Field(0.3, description="its strength at most, 1 = as the ink")
     morphology_probability: Probability = Field(0.0, description="erode or dilate the ink")
+    resolution_probability: Probability = Field(0.0, description="as if scanned with fewer dots to the inch")
+    resolution: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="share of the rows that is left, at least")
     blur_probability: Probability = 0.0
     blur_sigma: Annotated[float, Field(ge=0)] = Field(1.0, description="strongest Gaussian blur, pixels")
     contrast_probability: Probability = 0.0
     contrast: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="contrast and brightness change by ± this")
     noise_probability: Probability = 0.0
     noise_sigma: Annotated[float, Field(ge=0)] = Field(12.0, description="strongest Gaussian noise, gray levels of 255")
+    speckle_probability: Probability = Field(0.0, description="dust and holes")
+    speckle: Annotated[float, Field(gt=0, le=0.2)] = Field(0.005, description="share of the pixels, at most")
     jpeg_probability: Probability = 0.0
     jpeg_quality: tuple[int, int] = Field((20, 80), description="JPEG quality, drawn from this range")
+    binary_probability: Probability = Field(0.0, description="black and white only, as in 1-bit scans")
 
     @model_validator(mode="after")
     def _no_silent_option(self) -> LineAugmentation:
@@ -183,6 +194,10 @@ class LineAugmentation(MaskAugmentation):
         self._needs(["contrast"], self.contrast_probability > 0, "contrast_probability")
         self._needs(["noise_sigma"], self.noise_probability > 0, "noise_probability")
         self._needs(["jpeg_quality"], self.jpeg_probability > 0, "jpeg_probability")
+        self._needs(["spread"], self.spread_probability > 0, "spread_probability")
+        self._needs(["bleed"], self.bleed_probability > 0, "bleed_probability")
+        self._needs(["resolution"], self.resolution_probability > 0, "resolution_probability")
+        self._needs(["speckle"], self.speckle_probability > 0, "speckle_probability")
         return self
 
 

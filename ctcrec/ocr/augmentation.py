@@ -1,7 +1,8 @@
-"""Changes to line images for training: geometry, stroke weight, focus, light, grain and compression.
+"""Changes to line images: geometry, ink and paper, focus, light, grain, compression. Training makes them to lines, and
+`ctcrec render` to lines that it draws.
 
-Images come scaled to the height that the model sees, so that sizes in pixels mean the same for every scan and the
-cost does not depend on its resolution. All randomness comes from the generator that is handed in.
+For training, images come scaled to the height that the model sees, so that sizes in pixels mean the same for every scan
+and the cost does not depend on its resolution. All randomness comes from the generator that is handed in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from ctcrec.ocr.scanning import coarsen, show_through, speckle, spread_ink, to_two_levels
 
 __all__ = ["LineAugmenter"]
 
@@ -22,7 +25,8 @@ _CELLS_PER_HEIGHT = 2  # mesh of the elastic distortion: cells about as large as
 class LineAugmenter:
     """uint8 (H, W) line image, dark ink on light paper → a changed uint8 (H, W') copy.
 
-    Each change is made with its own probability; 0 turns it off. Affine and elastic changes share one resampling.
+    Each change is made with its own probability, in this order; 0 turns it off. Affine and elastic changes share one
+    resampling.
 
     Args:
         affine_probability: rotation, shear, scale and shift together. Letters are not cut off: what would stick out of
@@ -33,12 +37,18 @@ class LineAugmenter:
         shift: largest vertical shift, share of the height.
         elastic_probability: smooth local distortion.
         elastic_amplitude: largest displacement, share of the height.
+        spread_probability, spread: ink runs into the paper or leaves it, with ragged edges, over this share of the
+            height at most; see `ctcrec.ocr.scanning`, also for the next.
+        bleed_probability, bleed: print of the other side shows through, with this share of the ink's strength at most.
         morphology_probability: strokes become bolder or thinner by up to a pixel.
+        resolution_probability, resolution: the image of a coarser scan, with this share of the rows at least.
         blur_probability, blur_sigma: Gaussian blur, strongest sigma in pixels.
         contrast_probability, contrast: gamma, contrast and brightness change by ± this, with brightness drifting
             from one end of the line to the other.
         noise_probability, noise_sigma: Gaussian noise, strongest sigma in gray levels of 255.
+        speckle_probability, speckle: dust and holes, of this share of the pixels at most.
         jpeg_probability, jpeg_quality: JPEG compression, quality drawn from this range, ends included.
+        binary_probability: only ink and paper are left, as in 1-bit scans.
     """
 
     def __init__(
@@ -50,15 +60,24 @@ class LineAugmenter:
         shift: float = 0.05,
         elastic_probability: float = 0.0,
         elastic_amplitude: float = 0.04,
+        spread_probability: float = 0.0,
+        spread: float = 0.03,
+        bleed_probability: float = 0.0,
+        bleed: float = 0.3,
         morphology_probability: float = 0.0,
+        resolution_probability: float = 0.0,
+        resolution: float = 0.5,
         blur_probability: float = 0.0,
         blur_sigma: float = 1.0,
         contrast_probability: float = 0.0,
         contrast: float = 0.4,
         noise_probability: float = 0.0,
         noise_sigma: float = 12.0,
+        speckle_probability: float = 0.0,
+        speckle: float = 0.005,
         jpeg_probability: float = 0.0,
         jpeg_quality: tuple[int, int] = (20, 80),
+        binary_probability: float = 0.0,
     ) -> None:
         self.affine_probability = affine_probability
         self.rotation_degrees = rotation_degrees
@@ -67,15 +86,24 @@ class LineAugmenter:
         self.shift = shift
         self.elastic_probability = elastic_probability
         self.elastic_amplitude = elastic_amplitude
+        self.spread_probability = spread_probability
+        self.spread = spread
+        self.bleed_probability = bleed_probability
+        self.bleed = bleed
         self.morphology_probability = morphology_probability
+        self.resolution_probability = resolution_probability
+        self.resolution = resolution
         self.blur_probability = blur_probability
         self.blur_sigma = blur_sigma
         self.contrast_probability = contrast_probability
         self.contrast = contrast
         self.noise_probability = noise_probability
         self.noise_sigma = noise_sigma
+        self.speckle_probability = speckle_probability
+        self.speckle = speckle
         self.jpeg_probability = jpeg_probability
         self.jpeg_quality = jpeg_quality
+        self.binary_probability = binary_probability
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """A changed copy; equal generators give equal copies."""
@@ -83,8 +111,11 @@ class LineAugmenter:
         elastic = generator.random() < self.elastic_probability
         if affine or elastic:
             image = self._warp(image, generator, affine, elastic)
+        image = self._change_print(image, generator)
         if generator.random() < self.morphology_probability:
             image = _change_strokes(image, generator)
+        if self.resolution_probability and generator.random() < self.resolution_probability:
+            image = coarsen(image, generator, self.resolution)
         if generator.random() < self.blur_probability:
             sigma = generator.uniform(0.0, self.blur_sigma)
             image = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
@@ -94,10 +125,21 @@ class LineAugmenter:
             noise = generator.standard_normal(image.shape, dtype=np.float32)
             noise *= generator.uniform(0.0, self.noise_sigma)
             image = _to_levels(noise + image)
+        if self.speckle_probability and generator.random() < self.speckle_probability:
+            image = speckle(image, generator, self.speckle)
         if generator.random() < self.jpeg_probability:
             low, high = self.jpeg_quality
             image = _compress(image, int(generator.integers(low, high, endpoint=True)))
+        if self.binary_probability and generator.random() < self.binary_probability:
+            image = to_two_levels(image, generator)
         return np.array(image)
+
+    def _change_print(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        if self.spread_probability and generator.random() < self.spread_probability:
+            image = spread_ink(image, generator, self.spread)
+        if self.bleed_probability and generator.random() < self.bleed_probability:
+            image = show_through(image, generator, self.bleed)
+        return image
 
     def output_width(self, width: int, height: int, generator: np.random.Generator) -> int:
         """How wide `__call__` makes an image of this size with an equal generator."""

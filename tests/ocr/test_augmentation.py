@@ -7,7 +7,10 @@ from oracles.lines import draw_line
 from ctcrec.ocr.augmentation import LineAugmenter
 from ctcrec.ocr.features import LineScaler, scale_to_height
 
-CHANGES = ("affine", "elastic", "morphology", "blur", "contrast", "noise", "jpeg")
+CHANGES = (
+    "affine", "elastic", "spread", "bleed", "morphology", "resolution", "blur", "contrast", "noise", "speckle", "jpeg",
+    "binary",
+)  # fmt: skip
 LINE = scale_to_height(draw_line(size=48), 48)
 
 
@@ -42,8 +45,9 @@ def test_changes_follow_the_generator(changes: tuple[str, ...]) -> None:
 def test_features_change_too(change: str) -> None:
     """The scaler stretches contrast, so a change of light must be more than that to have an effect."""
     scaler = LineScaler(48)
-    changed, same = scaler(augmenter(change)(LINE, np.random.default_rng(2))), scaler(LINE)
-    assert changed.shape != same.shape or np.abs(changed - same).mean() > 1e-3
+    same = scaler(LINE)
+    results = [scaler(augmenter(change)(LINE, np.random.default_rng(seed))) for seed in range(2, 7)]
+    assert any(changed.shape != same.shape or np.abs(changed - same).mean() > 1e-3 for changed in results)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -141,6 +145,47 @@ def test_jpeg_quality_is_drawn_from_its_range() -> None:
         return float(np.abs(changed.astype(int) - LINE).mean())
 
     assert error((10, 10)) > 2 * error((90, 90)) > 0
+
+
+def test_spread_makes_strokes_bolder_and_thinner_at_ragged_edges() -> None:
+    bar = np.full((48, 300), 240, np.uint8)
+    bar[18:30, 40:260] = 20
+    heights = []
+    for seed in range(20):
+        changed = augmenter("spread", spread=0.05)(bar, np.random.default_rng(seed))
+        rows = (changed[:, 60:240] < 130).sum(0)
+        heights.append(float(rows.mean()))
+        assert rows.max() <= 12 + 2 * 2 * 0.05 * 48 + 2  # no further than the blur reaches
+    assert min(heights) < 12 < max(heights) - 1
+    edges = (augmenter("spread", spread=0.05)(bar, np.random.default_rng(3))[:, 60:240] < 130).argmax(0)
+    assert len(set(edges.tolist())) > 1
+
+
+def test_bleed_is_weaker_than_ink_and_leaves_it() -> None:
+    for seed in range(10):
+        changed = augmenter("bleed", bleed=0.3)(LINE, np.random.default_rng(seed))
+        assert (changed[LINE < 60] <= LINE[LINE < 60]).all()
+        paper = changed[LINE > 250]
+        assert paper.min() >= 255 - 0.3 * 255 - 2
+    assert paper.min() < 250
+
+
+def test_resolution_loses_detail() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (48, 100))
+    spreads = [augmenter("resolution", resolution=0.4)(stripes, np.random.default_rng(s)).std() for s in range(10)]
+    assert min(spreads) < 40 < stripes.std()
+
+
+def test_speckle_is_a_share_of_the_pixels() -> None:
+    shares = [(augmenter("speckle", speckle=0.02)(LINE, np.random.default_rng(s)) != LINE).mean() for s in range(20)]
+    assert 0.005 < max(shares) <= 0.02 * 1.3
+
+
+def test_binary_keeps_ink_and_paper_alone() -> None:
+    line = scale_to_height(draw_line(size=48, paper=180, ink=60), 48)
+    changed = augmenter("binary")(line, np.random.default_rng(0))
+    assert set(np.unique(changed).tolist()) == {0, 255}
+    assert (changed[line >= 175] == 255).all() and (changed[line <= 65] == 0).all()
 
 
 @pytest.mark.parametrize("shape", [(48, 1), (8, 3), (48, 6000), (9, 500)])
