@@ -23,6 +23,7 @@ __all__ = ["parse", "prepare"]
 
 _NAMESPACE = re.compile(r"https?://schema\.primaresearch\.org/PAGE/gts/pagecontent/\d{4}-\d\d-\d\d")
 _CUSTOM_ORDER = re.compile(r"readingOrder\s*\{\s*index\s*:\s*(\d{1,9})\s*;?\s*\}")
+_REGIONS = ("TextRegion", "TableCell")  # the second is Transkribus's own
 _GROUPS = ("OrderedGroup", "UnorderedGroup", "OrderedGroupIndexed", "UnorderedGroupIndexed")
 
 
@@ -71,7 +72,7 @@ def _size(page: _Element, path: Path) -> tuple[float, float] | None:
 
 def _ordered_lines(page: _Element) -> Iterator[_Element]:
     rank = {reference: number for number, reference in enumerate(_reading_order(page))}
-    regions = [element for element in page.iter() if local_name(element) == "TextRegion"]
+    regions = [element for element in page.iter() if local_name(element) in _REGIONS]
     if rank:
         regions.sort(key=lambda region: rank.get(region.get("id", ""), len(rank)))
     else:

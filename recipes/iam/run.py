@@ -7,7 +7,6 @@ from pathlib import Path
 from ctcrec.recipe import ctcrec, evaluate, prepare, print_results, recipe_parser, train
 
 CONFIG = Path(__file__).parents[2] / "configs/ocr/iam.yaml"
-BEAM = ("--set", "lm_unit=token", "--set", "beam_size=30")
 
 
 def main() -> None:
@@ -18,11 +17,11 @@ def main() -> None:
         "--list", action="append", default=[], metavar="SPLIT=FILE", help="list file, for ctcrec prepare iam"
     )
     parser.add_argument("--order", type=int, default=6, help="longest n-gram of characters")
-    parser.add_argument("--lm-weight", type=float, default=0.5, help="of the n-gram")
     arguments = parser.parse_args()
     started = time.monotonic()
     out = arguments.out / f"{arguments.split}-{arguments.text}"
     manifests, run, lm = out / "manifests", out / "model", out / "characters.lm"
+    decoding = run / "decoding.yaml"
     lists = [word for item in arguments.list for word in ("--list", item)]
     prepare("iam", arguments.data, manifests, "--split", arguments.split, "--text", arguments.text, *lists)
     seconds = train(CONFIG, run, [manifests / "train.jsonl"], [manifests / "valid.jsonl"], arguments.set)
@@ -33,8 +32,9 @@ def main() -> None:
         rows = (manifests / "train.jsonl").read_text(encoding="utf-8").splitlines()
         texts.write_text("".join(json.loads(row)["text"] + "\n" for row in rows), encoding="utf-8")
         ctcrec("lm", "train", texts, "--out", lm, "--order", arguments.order, "--characters")
-    options = ("--decode", "beam", "--lm", lm, *BEAM, "--set", f"lm_weight={arguments.lm_weight}")
-    results.append(evaluate(f"{name}, {arguments.order}-gram", run, test, seconds, *options, kind="-n-gram"))
+    if not decoding.is_file():
+        ctcrec("tune", run, manifests / "valid.jsonl", "--lm", lm, "--set", "lm_unit=token")
+    results.append(evaluate(f"{name}, {arguments.order}-gram", run, test, seconds, kind="-n-gram"))
     print_results(results, started)
 
 

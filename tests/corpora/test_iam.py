@@ -293,6 +293,8 @@ def test_the_recipe_runs(tree: IamTree, tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("|manifest:iam-ascii.v1") == 2
+    assert "texts of the manifest: iam-ascii.v1" in finished.stdout
     assert "iam rwth-ascii, 6-gram" in finished.stdout
     model = tmp_path / "rwth-ascii/model"
     assert {path.name for path in model.glob("evaluation-*")} == {"evaluation-test", "evaluation-test-n-gram"}
+    assert "lm_unit: token" in (model / "decoding.yaml").read_text()

@@ -151,10 +151,10 @@ def test_reading_order_of_page(tmp_path: Path) -> None:
         f'<TextRegion id="a">{page_line("a1")}{page_line("a2")}</TextRegion>'
         f'<TextRegion id="b">{page_line("b1")}<TextRegion id="c">{page_line("c1")}</TextRegion></TextRegion>'
         f'<TableRegion><TextRegion id="d">{page_line("d2", "", custom(1))}{page_line("d1", "", custom(0))}</TextRegion>'
-        "</TableRegion>"
+        f'<TableCell id="e" row="0" col="0">{page_line("e1")}</TableCell></TableRegion>'
     )
     folder = write(tmp_path / "x", PAGE_START + order + regions + PAGE_END)
-    assert [line.text for line in page.parse(folder / "p1.xml").lines] == ["c1", "a1", "a2", "b1", "d1", "d2"]
+    assert [line.text for line in page.parse(folder / "p1.xml").lines] == ["c1", "a1", "a2", "b1", "d1", "d2", "e1"]
     by_index = page_line("second", "", 'index="1"') + page_line("first", "", 'index="0"')
     regions = (
         f'<TextRegion id="x" {custom(1)}>{by_index}</TextRegion><TextRegion {custom(0)}>{page_line("y")}</TextRegion>'
