@@ -47,7 +47,7 @@ def test_features_change_too(change: str) -> None:
     scaler = LineScaler(48)
     same = scaler(LINE)
     results = [scaler(augmenter(change)(LINE, np.random.default_rng(seed))) for seed in range(2, 7)]
-    assert any(changed.shape != same.shape or np.abs(changed - same).mean() > 1e-3 for changed in results)
+    assert any(changed.shape != same.shape or np.abs(changed - same).mean() > 5e-4 for changed in results)
 
 
 @pytest.mark.parametrize("change", CHANGES)
