@@ -14,15 +14,18 @@ from typing import TextIO
 from ctcrec.clips import load_clip
 from ctcrec.data.manifest import iterate_manifest
 from ctcrec.data.partitions import check_partitions, text_conventions
-from ctcrec.errors import CtcrecError, DataError
+from ctcrec.errors import CtcrecError, DataError, InputError
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example, Hypothesis
-from ctcrec.scoring import Report, TimedWord, score
+from ctcrec.scoring import Alignment, Report, TimedWord, score
+from ctcrec.scoring.breakdown import GROUP_FIELDS
 from ctcrec.scoring.html_report import write_html
 from ctcrec.scoring.media import Clip
 from ctcrec.writers import hypothesis_record
 
 __all__ = ["Evaluation", "evaluate"]
+
+_GROUPS = ("speaker", "writer", "language")  # known to `Example`; others are in its `extra`
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,13 @@ def evaluate(
     examples: Sequence[Example],
     out: Path | None = None,
     done: Callable[[int], None] | None = None,
+    *,
+    by: Sequence[str] = (),
+    alignment: Alignment = "minimum",
+    worst: int = 20,
 ) -> Evaluation:
-    """Transcribe all examples and score them under the checkpoint's text convention, by speaker or writer.
+    """Transcribe all examples and score them under the checkpoint's text convention, by speaker or writer, document
+    (see `ctcrec.scoring.breakdown.GROUP_FIELDS`) and length.
 
     The signature of the score also names the convention that the manifest says its texts were written after.
 
@@ -52,12 +60,16 @@ def evaluate(
         out: folder for `hypotheses.jsonl` (written as it goes), `report.txt`, `report.json`, `report.html`
             and `worst.txt`.
         done: called with the number of examples transcribed.
+        by: further fields of the manifest to group scores by.
+        alignment, worst: see `ctcrec.scoring.score`.
 
     Raises:
+        InputError: no example has a field that `by` names.
         DataError: no example could be read, or `out` cannot be written; or the examples are of another, overlapping
             split of the corpus than those the model was trained on.
     """
     _check_split(recognizer, examples)
+    fields = _fields(examples, by)
     hypotheses: dict[str, Hypothesis] = {}
     errors: dict[str, CtcrecError] = {}
     try:
@@ -72,7 +84,7 @@ def evaluate(
                 file.write(_row(example, hypothesis, recognizer.checkpoint.preprocessor.unit))
         if not hypotheses:
             raise DataError(f"none of the {len(examples)} examples could be read; the first: {errors[examples[0].id]}")
-        report = _score(recognizer, examples, hypotheses)
+        report = _score(recognizer, examples, hypotheses, fields, alignment, worst)
         if out is not None:
             (out / "report.txt").write_text(report.text(), encoding="utf-8")
             (out / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
@@ -83,14 +95,47 @@ def evaluate(
     return Evaluation(report, hypotheses, errors)
 
 
-def _score(recognizer: Recognizer, examples: Sequence[Example], hypotheses: dict[str, Hypothesis]) -> Report:
+def _fields(examples: Sequence[Example], by: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of the fields to group by, the value of each example that has one."""
+
+    def value(example: Example, name: str) -> object:
+        return getattr(example, name) if name in _GROUPS else example.extra.get(name)
+
+    names = dict.fromkeys(by)
+    for name in names:
+        if all(value(example, name) is None for example in examples):
+            known = dict.fromkeys(
+                [name for name in _GROUPS if any(getattr(example, name) is not None for example in examples)]
+                + [key for example in examples for key in example.extra]
+            )
+            raise InputError(f"no example has the field {name!r} to group by; there are: {', '.join(known) or 'none'}")
+    found: dict[str, dict[str, str]] = {}
+    for name in dict.fromkeys([*GROUP_FIELDS, *names]):
+        values = {example.id: str(value(example, name)) for example in examples if value(example, name) is not None}
+        if values:
+            found[name] = values
+    return found
+
+
+def _score(
+    recognizer: Recognizer,
+    examples: Sequence[Example],
+    hypotheses: dict[str, Hypothesis],
+    fields: dict[str, dict[str, str]],
+    alignment: Alignment,
+    worst: int,
+) -> Report:
+    group_name = "speaker" if recognizer.modality == "speech" else "writer"
     references = {example.id: example.text or "" for example in examples}
     report = score(
         references,
         {name: hypothesis.text for name, hypothesis in hypotheses.items()},
         {example.id: example.group for example in examples if example.group is not None},
         recognizer.checkpoint.normalizer,
-        group_name="speaker" if recognizer.modality == "speech" else "writer",
+        group_name=group_name,
+        fields={name: values for name, values in fields.items() if name != group_name},
+        alignment=alignment,
+        worst=worst,
         words={
             name: [(span.word, span.confidence) for span in hypothesis.word_spans]
             for name, hypothesis in hypotheses.items()

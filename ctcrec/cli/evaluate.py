@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
+from ctcrec.cli.score import AlignmentRule, OutputFormat
 
 __all__ = ["evaluate"]
 
@@ -16,10 +17,16 @@ __all__ = ["evaluate"]
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests with text.")],
+    output: Annotated[OutputFormat, typer.Option("--format", help="How to print the result.")] = OutputFormat.TEXT,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for hypotheses.jsonl, report.html, report.txt, report.json and worst.txt."),
     ] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Field of the manifest to group by; repeat for more.")] = None,
+    alignment: Annotated[AlignmentRule, typer.Option(help="minimum: fewest errors; sclite: as NIST's sclite.")] = (
+        AlignmentRule.MINIMUM
+    ),
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst examples to list.")] = 20,
     decode: Strategy = None,
     lm: LanguageModel = None,
     hotwords: Hotwords = None,
@@ -34,11 +41,14 @@ def evaluate(
     examples = read_manifests(manifest, require_text=True)
     recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))
     with progress_bar("transcribing", len(examples)) as done:
-        result = run_evaluation(recognizer, examples, out, done)
+        result = run_evaluation(recognizer, examples, out, done, by=by or (), alignment=alignment.value, worst=worst)
     for error in result.errors.values():
         print(f"ctcrec: {error}", file=sys.stderr)
-    typer.echo(result.report.text())
-    if out is not None:
-        typer.echo(f"hypotheses, report and worst examples are in {out}")
+    if output is OutputFormat.JSON:
+        typer.echo(result.report.to_json())
+    else:
+        typer.echo(result.report.text())
+        if out is not None:
+            typer.echo(f"hypotheses, report and worst examples are in {out}")
     if result.errors:
         raise typer.Exit(1)

@@ -75,7 +75,10 @@ def score(
         Path | None, typer.Option(help="Vote over all hypotheses, write the result here and score it as well.")
     ] = None,
     export: Annotated[
-        FileFormat | None, typer.Option(help="Also write what was scored, normalized, in this format below --out.")
+        FileFormat | None,
+        typer.Option(
+            help="Also write what was scored, normalized, in this format below --out (of ctm, references as stm)."
+        ),
     ] = None,
 ) -> None:
     """Score hypotheses against references, matched by id: WER, CER, by speaker, with intervals; compare systems."""
@@ -123,7 +126,9 @@ def score(
     comparisons = _compare(reports, references, samples, seed)
     if out is not None:
         try:
-            _write(out, reports, comparisons, export and export.value)
+            _write(out, reports, comparisons)
+            if export is not None:
+                _export(out, reports, references, systems, export.value)
             for name, collection in systems.items():
                 page = _folder(out, name, reports) / "report.html"
                 clips = CollectionClips(reference, references, collection)
@@ -170,23 +175,41 @@ def _folder(out: Path, name: str, reports: dict[str, Report]) -> Path:
     return out / name if len(reports) > 1 else out
 
 
-def _write(out: Path, reports: dict[str, Report], comparisons: list[Comparison], export: str | None) -> None:
+def _write(out: Path, reports: dict[str, Report], comparisons: list[Comparison]) -> None:
     """One folder a system, or `out` itself if there is one alone."""
-    from ctcrec.scoring import Entry, write_collection
-
     for name, report in reports.items():
         folder = _folder(out, name, reports)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
         (folder / "report.txt").write_text(report.text(), encoding="utf-8")
         report.write_aligned_worst(folder / "worst.txt")
-        if export is not None:
-            for side, texts in enumerate(("reference", "hypothesis")):
-                entries = [Entry(name, pair[side]) for name, pair in report.details.items()]
-                target = folder / (texts if export == "folder" else f"{texts}.{export}")
-                write_collection(target, entries, export)
     if comparisons:
         (out / "comparison.txt").write_text("\n".join(item.text() for item in comparisons), encoding="utf-8")
+
+
+def _export(
+    out: Path, reports: dict[str, Report], references: Collection, systems: dict[str, Collection], form: str
+) -> None:
+    """What was scored, normalized: `reference` and `hypothesis` in one format, with the references' fields and the
+    words' times and confidences where the texts still spell them. The references of a ctm go to a stm."""
+    from dataclasses import replace
+
+    from ctcrec.scoring import Entry, write_collection
+
+    for name, report in reports.items():
+        folder = _folder(out, name, reports)
+        for side, (role, collection) in enumerate((("reference", references), ("hypothesis", systems[name]))):
+            entries = []
+            for identifier, pair in report.details.items():
+                entry = collection.get(identifier, Entry(identifier, ""))
+                spelled = [word.word for word in entry.words] == pair[side].split()
+                fields = references[identifier].fields
+                entries.append(
+                    replace(entry, text=pair[side], fields=fields, words=entry.words if spelled else (), tokens=())
+                )
+            side_form = "stm" if form == "ctm" and role == "reference" else form
+            target = folder / (role if form == "folder" else f"{role}.{side_form}")
+            write_collection(target, entries, side_form, "hypothesis" if role == "hypothesis" else "reference")
 
 
 def _print(reports: dict[str, Report], comparisons: list[Comparison], output: OutputFormat) -> None:

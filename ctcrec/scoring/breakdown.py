@@ -11,8 +11,10 @@ from ctcrec.scoring.corpus import CorpusCounts
 from ctcrec.scoring.rates import ErrorCounts
 from ctcrec.scoring.report import ExampleScore, GroupScore
 
-__all__ = ["group_scores", "length_scores", "worst_examples"]
+__all__ = ["GROUP_FIELDS", "group_scores", "length_scores", "worst_examples"]
 
+# Fields that scores are always grouped by, where they are known: who speaks or writes, and what the example is part of.
+GROUP_FIELDS = ("speaker", "writer", "document", "form", "chapter", "folder")
 _LENGTHS = (0, 1, 3, 6, 11, 16, 21, 31, 51)  # words of the reference at which a class of lengths begins
 
 

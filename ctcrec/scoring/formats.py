@@ -6,9 +6,12 @@
 | trn    | the text, then the id in parentheses                | as given                   |
 | kaldi  | id, space, text                                     | as given                   |
 | tsv    | id, tab, text; or a header with id and text columns | as given                   |
-| jsonl  | an object with id and text, further keys kept       | as given                   |
+| jsonl  | an object with id and text, further keys kept (1)   | as given                   |
 | stm    | file channel speaker start end [<label>] text       | file-channel-start-end     |
 | ctm    | file channel start duration word [confidence]       | file-channel; see `place_words` |
+
+(1) Rows of one id that follow each other, each with a `score`, are its candidates, best first, as `ctcrec decode
+--nbest` prints them.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ctcrec.errors import DataError
@@ -123,6 +126,19 @@ def _parse_tsv(lines: NumberedLines, name: str) -> NumberedEntries:
 
 
 def _parse_jsonl(lines: NumberedLines, name: str) -> NumberedEntries:
+    last: tuple[int, Entry] | None = None
+    for number, entry in _json_rows(lines, name):
+        if last is not None and last[1].id == entry.id and "score" in last[1].fields and "score" in entry.fields:
+            last = last[0], replace(last[1], nbest=(*(last[1].nbest or (last[1].text,)), entry.text))
+            continue
+        if last is not None:
+            yield last
+        last = number, entry
+    if last is not None:
+        yield last
+
+
+def _json_rows(lines: NumberedLines, name: str) -> NumberedEntries:
     for number, line in lines:
         if line.strip():
             try:

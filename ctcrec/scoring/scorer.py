@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ctcrec.errors import InputError
 from ctcrec.scoring.alignment import ALIGNMENTS, Alignment
 from ctcrec.scoring.bootstrap import Interval, rate_interval, resample_sums, sum_by_group
-from ctcrec.scoring.breakdown import group_scores, length_scores, worst_examples
+from ctcrec.scoring.breakdown import GROUP_FIELDS, group_scores, length_scores, worst_examples
 from ctcrec.scoring.calibration import Calibration, calibrate, words_correct
 from ctcrec.scoring.corpus import CorpusCounts, count_corpus
 from ctcrec.scoring.doubts import id_warnings, markup_warnings, normalization_warnings
@@ -131,8 +131,9 @@ def score_collections(
     by: Sequence[str] = (),
     **options: object,
 ) -> Report:
-    """`score` for collections as `read_collection` gives them: speakers or writers, n-best lists and confidences are
-    taken from the entries. `by` names further fields of the references to group by; `options` are those of `score`.
+    """`score` for collections as `read_collection` gives them: speakers or writers, documents (`GROUP_FIELDS`), n-best
+    lists and confidences are taken from the entries. `by` names further fields of the references to group by; `options`
+    are those of `score`.
 
     Raises:
         InputError: no reference has a field that `by` names; the message lists the fields there are.
@@ -154,7 +155,7 @@ def score_collections(
         group_name=group_name,
         fields={
             field: {name: entry.fields[field] for name, entry in references.items() if field in entry.fields}
-            for field in by
+            for field in dict.fromkeys([*(name for name in GROUP_FIELDS if name in known), *by])
             if field != group_name
         },
         nbest={name: entry.nbest for name, entry in hypotheses.items() if entry.nbest},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,27 @@ def test_prints_and_writes(command: Command, trained: Trained, tmp_path: Path) -
     assert (out / "report.txt").read_text().strip() in ended.out
     assert (out / "worst.txt").is_file()
     json.loads((out / "report.json").read_text())
+
+
+def test_json_groups_and_alignment(command: Command, trained: Trained, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    examples = [
+        replace(example, extra={"document": f"d{index % 3}", "room": "a" if index else "b"})
+        for index, example in enumerate(read_manifest(trained.test))
+    ]
+    write_manifest(manifest, examples)
+    options = ["--by", "room", "--alignment", "sclite", "--worst", "2", "--format", "json", "--out", tmp_path / "out"]
+    ended = command("evaluate", trained.run, manifest, *options)
+    result = json.loads(ended.out)
+    group = "writer" if trained.config.modality == "ocr" else "speaker"
+    assert list(result["groups"]) == [group, "document", "room", "length"]
+    assert [row["value"] for row in result["groups"]["document"]] == ["d0", "d1", "d2"]
+    assert [(row["value"], row["examples"]) for row in result["groups"]["room"]] == [("a", 5), ("b", 1)]
+    assert "align:sclite" in result["signature"] and result["alignment"] == "sclite" and len(result["worst"]) <= 2
+    for unit in ("words", "characters"):
+        assert {"hits", "substitutions", "deletions", "insertions", "rate", "interval"} <= result[unit].keys()
+    assert result == json.loads((tmp_path / "out/report.json").read_text())
+    assert "no example has the field 'floor'" in command.fails("evaluate", trained.run, manifest, "--by", "floor")
 
 
 def test_unreadable_media_are_named(command: Command, trained: Trained, tmp_path: Path) -> None:

@@ -53,6 +53,28 @@ def test_reports_and_exports_are_written(files: Path) -> None:
     assert read_collection(out / "hypothesis.trn")["ben-1"].text == "ALL WELL"
 
 
+def test_exports_keep_times_and_sides(tmp_path: Path) -> None:
+    (tmp_path / "ref.stm").write_text("call 1 anna 0 2 The cat\ncall 1 ben 2 4 sat\ncall 1 ben 4 5 down\n")
+    (tmp_path / "hyp.ctm").write_text("call 1 0.1 0.5 the 0.9\ncall 1 1.0 0.5 hat 0.8\ncall 1 2.5 0.5 sat 0.7\n")
+    files = [tmp_path / "ref.stm", tmp_path / "hyp.ctm"]
+    for form in ("ctm", "stm", "folder"):
+        run(*files, "--text", "nfc+lowercase", "--out", tmp_path / form, "--export", form)
+    assert (tmp_path / "ctm/reference.stm").read_text() == (tmp_path / "stm/reference.stm").read_text()
+    assert (tmp_path / "ctm/hypothesis.ctm").read_text().splitlines() == [
+        "call 1 0.100 0.500 the 0.9000",
+        "call 1 1.000 0.500 hat 0.8000",
+        "call 1 2.500 0.500 sat 0.7000",
+    ]
+    assert read_collection(tmp_path / "stm/reference.stm")["call-1-0-2"].text == "the cat"
+    again = read_collection(tmp_path / "stm/hypothesis.stm")
+    assert (again["call-1-0-2"].text, again["call-1-0-2"].fields["speaker"]) == ("the hat", "anna")
+    folder = tmp_path / "folder/hypothesis"
+    assert (folder / "call-1-2-4.pred.txt").read_text() == "sat\n"
+    assert {path.name for path in folder.iterdir()} == {
+        "call-1-0-2.pred.txt", "call-1-2-4.pred.txt", "call-1-4-5.pred.txt",
+    }  # fmt: skip
+
+
 def test_several_systems_are_compared_and_voted(files: Path) -> None:
     paths = [files / "hyp.trn", files / "better.trn"]
     result = json.loads(

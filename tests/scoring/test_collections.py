@@ -63,6 +63,19 @@ def test_jsonl_keeps_fields_words_and_candidates(tmp_path: Path) -> None:
     )
 
 
+def test_rows_with_scores_are_candidates(tmp_path: Path) -> None:
+    row = '{"id": "%s", "text": "%s", "score": %d}\n'
+    (tmp_path / "h.jsonl").write_text(row % ("a", "x", -1) + row % ("a", "y", -2) + row % ("b", "z", -1))
+    entries = read_collection(tmp_path / "h.jsonl")
+    assert {name: (entry.text, entry.nbest) for name, entry in entries.items()} == {
+        "a": ("x", ("x", "y")),
+        "b": ("z", ()),
+    }
+    (tmp_path / "h.jsonl").write_text(row % ("a", "x", -1) + row % ("b", "z", -1) + row % ("a", "y", -2))
+    with pytest.raises(DataError, match=r"h\.jsonl:3: id 'a' occurs twice"):
+        read_collection(tmp_path / "h.jsonl")
+
+
 def test_jsonl_writes_all_it_reads(tmp_path: Path) -> None:
     entry = Entry("u1", "a b", {"x": "1"}, (TimedWord("a", 0.0, 1.0, 0.5),), (TimedWord("t", 2.0),), ("a b", "a"), 0.25)
     write_collection(tmp_path / "hyps.jsonl", [entry])
