@@ -7,10 +7,12 @@ Two keys that `ctcrec prepare` writes where a corpus needs them: `text_conventio
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctcrec.errors import ManifestError
-from ctcrec.records import Example
+
+if TYPE_CHECKING:  # `ctcrec score` has no use for torch
+    from ctcrec.records import Example
 
 __all__ = ["check_partitions", "text_conventions"]
 

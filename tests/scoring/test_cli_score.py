@@ -1,6 +1,8 @@
 """`ctcrec score` as a command: what it prints, what it writes, and what it refuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,16 @@ def test_text_and_json_say_the_same(files: Path) -> None:
     assert words["rate"] == pytest.approx(2 / 9)
     assert words["interval"][0] <= words["rate"] <= words["interval"][1]
     assert result["signature"] in text
+
+
+def test_no_torch_is_loaded(files: Path) -> None:
+    """It would take two seconds and half a gigabyte."""
+    program = (
+        "import sys; from ctcrec.cli.main import app; app(sys.argv[1:], standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, "score", files / "ref.trn", files / "hyp.trn", "--out", files / "out"]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def test_reports_and_exports_are_written(files: Path) -> None:
