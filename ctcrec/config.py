@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -38,6 +38,7 @@ __all__ = [
     "dump_config",
     "load_config",
     "load_decoding",
+    "parse_augmentation",
     "parse_config",
     "parse_decoding",
     "parse_overrides",
@@ -157,6 +158,19 @@ class LineAugmentation(MaskAugmentation):
     Each `*_probability` is how often that change is made; 0 turns it off.
     """
 
+    OPTIONS: ClassVar[Mapping[str, Sequence[str]]] = {  # what has no effect without a probability
+        "affine_probability": ("rotation_degrees", "shear", "scale", "shift"),
+        "elastic_probability": ("elastic_amplitude",),
+        "spread_probability": ("spread",),
+        "bleed_probability": ("bleed",),
+        "resolution_probability": ("resolution",),
+        "blur_probability": ("blur_sigma",),
+        "contrast_probability": ("contrast",),
+        "noise_probability": ("noise_sigma",),
+        "speckle_probability": ("speckle",),
+        "jpeg_probability": ("jpeg_quality",),
+    }
+
     affine_probability: Probability = 0.0
     rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 1.0
     shear: Annotated[float, Field(ge=0, le=2)] = Field(0.2, description="horizontal shear, x shift per unit of y")
@@ -187,17 +201,8 @@ class LineAugmentation(MaskAugmentation):
 
     @model_validator(mode="after")
     def _no_silent_option(self) -> LineAugmentation:
-        affine = ["rotation_degrees", "shear", "scale", "shift"]
-        self._needs(affine, self.affine_probability > 0, "affine_probability")
-        self._needs(["elastic_amplitude"], self.elastic_probability > 0, "elastic_probability")
-        self._needs(["blur_sigma"], self.blur_probability > 0, "blur_probability")
-        self._needs(["contrast"], self.contrast_probability > 0, "contrast_probability")
-        self._needs(["noise_sigma"], self.noise_probability > 0, "noise_probability")
-        self._needs(["jpeg_quality"], self.jpeg_probability > 0, "jpeg_probability")
-        self._needs(["spread"], self.spread_probability > 0, "spread_probability")
-        self._needs(["bleed"], self.bleed_probability > 0, "bleed_probability")
-        self._needs(["resolution"], self.resolution_probability > 0, "resolution_probability")
-        self._needs(["speckle"], self.speckle_probability > 0, "speckle_probability")
+        for probability, options in self.OPTIONS.items():
+            self._needs(options, getattr(self, probability) > 0, probability)
         return self
 
 
@@ -434,7 +439,9 @@ class TrainingConfig(Section):
     checkpoint_minutes: Positive = Field(5.0, description="time between checkpoints within an epoch")
     max_bad_batches: Count = Field(20, description="batches with a non-finite loss in a row before training stops")
     workers: Annotated[int, Field(ge=0)] = Field(1, description="processes that load and augment data; 0 = none")
-    threads: Count | None = Field(None, description="CPU threads of the model; default: what PyTorch chooses")
+    threads: Count | None = Field(
+        None, description="CPU threads of the model; default: a core for each, but for the workers'"
+    )
 
     @model_validator(mode="after")
     def _no_silent_option(self) -> TrainingConfig:
@@ -647,6 +654,14 @@ def parse_decoding(values: Mapping[str, Any], where: str = "decoding") -> Decodi
         return DecodingConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error, DecodingConfig))) from None
+
+
+def parse_augmentation(values: Mapping[str, Any], where: str) -> LineAugmentation:
+    """Validated changes to lines from plain data; raises ConfigError with every mistake, a line each."""
+    try:
+        return LineAugmentation.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error, LineAugmentation))) from None
 
 
 def dump_config(config: Config) -> str:
