@@ -36,7 +36,7 @@ def model_card(run: Path) -> str:
     name = run.resolve().name
     parts = [
         _front_matter(record, checkpoint, reports),
-        f"# {name}\n\nRecognizes {_WHAT[checkpoint.config.modality]} with CTC; made with ctcrec.\n",
+        f"# {name}\n\nRecognizes {_WHAT[checkpoint.config.modality]} with {_heads(checkpoint)}; made with ctcrec.\n",
         "## Scores\n\n" + _scores(reports, record),
         "## Data\n\n" + _data(record),
         "## Model\n\n" + _model(checkpoint),
@@ -44,6 +44,12 @@ def model_card(run: Path) -> str:
         f"## Use\n\n```\nctcrec transcribe FILE --run {name}\n```\n",
     ]
     return "\n".join(parts)
+
+
+def _heads(checkpoint: Checkpoint) -> str:
+    """What the model finds texts with."""
+    model = checkpoint.model
+    return " and ".join(["CTC"] * (model.head is not None) + ["attention"] * (model.decoder is not None))
 
 
 def _reports(run: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,7 +66,7 @@ def _front_matter(record: Mapping[str, Any], checkpoint: Checkpoint, reports: Se
     values: dict[str, Any] = {
         "library_name": "ctcrec",
         "pipeline_tag": _TASKS[checkpoint.config.modality],
-        "tags": ["ctc", checkpoint.config.modality],
+        "tags": [*_heads(checkpoint).lower().split(" and "), checkpoint.config.modality],
     }
     languages = _said(record, "languages")
     if languages:
@@ -141,6 +147,9 @@ def _model(checkpoint: Checkpoint) -> str:
     parameters = sum(parameter.numel() for parameter in checkpoint.model.parameters())
     features = ", ".join(f"{key} {value}" for key, value in config.features.model_dump().items())
     layers = f"{encoder.layers} bidirectional {encoder.cell.upper()} layers of {encoder.width}"
+    if (decoder := config.model.decoder) is not None:
+        layers += f", a decoder of {decoder.layers} {decoder.cell.upper()} layers of {decoder.width} with "
+        layers += f"{decoder.attention} attention" if decoder.attention != "none" else "no attention"
     return (
         f"- {len(config.model.frontend.blocks)} convolutions, {layers}, {parameters:,} parameters; one output frame for"
         f" {checkpoint.model.subsampling_factor} feature frames\n"

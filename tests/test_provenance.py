@@ -128,6 +128,18 @@ def test_card(command: Command, tmp_path: Path) -> None:
     assert f"changed or gone since training: `{manifest.as_posix()}`" in model_card(run)
 
 
+def test_card_of_a_model_with_attention(tmp_path: Path) -> None:
+    decoder = {"width": 16, "attention": "dot", "attention_size": 8}
+    config = tiny_config(
+        "ocr", write_corpus(tmp_path, "ocr", make_texts(8)), model__decoder=decoder, loss__ctc_weight=0.5
+    )
+    train_quietly(config, tmp_path / "run")
+    card = model_card(tmp_path / "run")
+    assert "with CTC and attention; made with ctcrec" in card
+    assert "a decoder of 1 LSTM layers of 16 with dot attention" in card
+    assert yaml.safe_load(card.split("---")[1])["tags"] == ["ctc", "attention", "ocr"]
+
+
 def test_card_mistakes(command: Command, trained: Trained, tmp_path: Path) -> None:
     assert "run.json: no such file" in command.fails("card", tmp_path)
     assert ctcrec.model_card.CARD_FILE not in {path.name for path in trained.run.iterdir()}
