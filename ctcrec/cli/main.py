@@ -13,6 +13,7 @@ from ctcrec.cli.decode import decode
 from ctcrec.cli.doctor import doctor
 from ctcrec.cli.evaluate import evaluate
 from ctcrec.cli.inspect import inspect
+from ctcrec.cli.render import render
 from ctcrec.cli.score import score
 from ctcrec.cli.train import train
 from ctcrec.cli.transcribe import transcribe
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Recognize speech and text lines with CTC: prepare a corpus, train, transcribe, score.",
 )
 app.add_typer(prepare.app, name="prepare")
+app.command()(render)
 app.command()(check)
 app.command()(train)
 app.command()(transcribe)
