@@ -15,6 +15,7 @@ from real import real_config, real_digits
 from rich.console import Console
 
 from ctcrec.diagnosis.before import diagnose_setup
+from ctcrec.diagnosis.data import data_findings
 from ctcrec.diagnosis.trials import (
     Sweep,
     gradient_findings,
@@ -27,8 +28,9 @@ from ctcrec.diagnosis.trials import (
 from ctcrec.diagnosis.weights import movement_findings, unit_finding
 from ctcrec.signals import Finding
 from ctcrec.speech.preprocessor import SpeechPreprocessor
+from ctcrec.training.corpus import encode_examples, leave_out
 from ctcrec.training.logging import TrainingDisplay
-from ctcrec.training.setup import Setup, prepare
+from ctcrec.training.setup import Setup, plan_epoch, prepare
 
 PLAIN = {"model__frontend__normalization": "none"}
 SMALL = {"training__learning_rate": 0.01, "model__encoder__width": 48}
@@ -123,6 +125,20 @@ def test_recurrent_units_that_never_change(setup: Setup) -> None:
                 parameter.zero_()
     found = unit_finding(model, sample_batches(setup))
     assert found.value == 1.0 and "encoder.layers.0: 100 %" in found.details
+
+
+def test_texts_too_long_and_padding(tmp_path: Path) -> None:
+    """A third of the texts say the digit eight times, and one recording in a batch of all is twice as long."""
+    digits = sorted(real_digits(64), key=lambda example: example.duration or 0.0)
+    train = [replace(e, text=" ".join([e.text or ""] * 8)) if i % 3 == 1 else e for i, e in enumerate(digits[:36])]
+    config = real_config("speech", tmp_path, [*train, digits[-1]], digits[40:50], training__max_batch_size=64, **SMALL)
+    setup = prepare(config, tmp_path, resume=False, overfit=None, display=TrainingDisplay(Console(quiet=True)))
+    everything = encode_examples([*train, digits[-1]], setup.tokenizer, setup.preprocessor)
+    _, left_out = leave_out(everything, setup.model, 1, None)
+    found = named(data_findings(everything, left_out, setup.valid, setup.tokenizer, plan_epoch(setup, 0).padding))
+    infeasible = found["infeasible examples"]
+    assert infeasible.fault and infeasible.value == pytest.approx(12 / 37) and train[1].id in infeasible.details[0]
+    assert found["padding"].fault, found["padding"].text()
 
 
 def test_a_wrong_initial_loss(tmp_path: Path) -> None:
