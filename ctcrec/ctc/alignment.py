@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ctcrec.ctc import reference
 from ctcrec.ctc.inputs import CTCInputs, Lengths, check_inputs, lengths_tensor
+from ctcrec.ctc.operator import on_gpu
 from ctcrec.errors import InfeasibleError, InputError
 
 __all__ = ["AlignedToken", "ctc_posteriors", "forced_align", "merge_tokens"]
@@ -49,7 +50,7 @@ def forced_align(
     Viterbi's algorithm on the states of Graves et al. 2006, in float64, exact at any length. Memory grows with
     (L + T) sqrt(T), not with L T: the forward recursion keeps its scores every K ~ sqrt(T) frames; from the last frame
     back, each stretch of K frames is computed again with back-pointers, and only for the 2 K states that can lead to
-    where the path leaves it.
+    where the path leaves it. On a GPU all back-pointers are kept, three bits a label and frame; paths are the same.
 
     Args:
         log_probs: (N, T, C), batch first as in torchaudio; log-probabilities or any other scores to be summed.
@@ -88,11 +89,18 @@ def forced_align(
         wildcard_score,
     )
     _require_feasible(inputs)
-    from ctcrec.ctc import viterbi
+    if on_gpu(scores):
+        from ctcrec.ctc import gpu_viterbi
 
-    paths, path_scores, totals = viterbi.best_paths(scores.cpu(), inputs)
-    for n in range(count):
-        if not math.isfinite(totals[n]):
+        paths, path_scores, totals = gpu_viterbi.best_paths(scores, inputs)
+        sums = totals.tolist()
+    else:
+        from ctcrec.ctc import viterbi
+
+        paths, path_scores, on_cpu = viterbi.best_paths(scores.cpu(), inputs)
+        sums = on_cpu.tolist()
+    for n, total in enumerate(sums):
+        if not math.isfinite(total):
             raise InfeasibleError(
                 f"example {n}: no path of the target has a finite score; look for NaN or -inf in its log_probs"
             )
@@ -152,10 +160,12 @@ def ctc_posteriors(
     lengths = lengths_tensor(input_lengths, "input_lengths"), lengths_tensor(target_lengths, "target_lengths")
     inputs = check_inputs(log_probs, targets, *lengths, blank)
     scores = log_probs.detach()
+    if level not in ("token", "state"):
+        raise InputError(f"level must be 'token' or 'state', got {level!r}")
+    if on_gpu(scores):
+        return _posteriors_on_gpu(scores, inputs, level)
     if level == "state":
         return reference.state_posteriors(scores, inputs, normalize=False)
-    if level != "token":
-        raise InputError(f"level must be 'token' or 'state', got {level!r}")
     if scores.device.type == "cpu":
         from ctcrec.ctc import cpu
 
@@ -165,3 +175,20 @@ def ctc_posteriors(
         scores.requires_grad_()
         total = reference.log_likelihood(scores, inputs, normalize=False)
         return torch.autograd.grad(total.masked_fill(torch.isneginf(total), 0.0).sum(), scores)[0]
+
+
+def _posteriors_on_gpu(scores: Tensor, inputs: CTCInputs, level: str) -> Tensor:
+    from ctcrec.ctc import gpu
+
+    targets, input_lengths, target_lengths = (
+        tensor.to(scores.device, non_blocking=True)
+        for tensor in (inputs.targets, inputs.input_lengths, inputs.target_lengths)
+    )
+    longest = inputs.targets.shape[1]
+    problem = gpu.Problem(
+        scores, targets, input_lengths, target_lengths, longest, inputs.blank, None, None, 0.0, normalize=False
+    )
+    if level == "state":
+        return gpu.state_posteriors(problem)
+    state = gpu.forward(problem, keep=True)
+    return gpu.gradient(problem, state, torch.full_like(state.losses, -1.0))

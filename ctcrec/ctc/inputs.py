@@ -19,7 +19,16 @@ from torch import Tensor
 
 from ctcrec.errors import InputError
 
-__all__ = ["CTCInputs", "Lengths", "check_inputs", "is_feasible", "lengths_tensor", "min_frames"]
+__all__ = [
+    "CTCInputs",
+    "Lengths",
+    "check_inputs",
+    "check_scores",
+    "check_unread",
+    "is_feasible",
+    "lengths_tensor",
+    "min_frames",
+]
 
 Lengths = Tensor | Sequence[int] | int
 Integers = NDArray[np.int64]
@@ -96,21 +105,12 @@ def check_inputs(
     Raises:
         InputError: naming the argument, or the example and the position, that is wrong.
     """
-    if scores.dim() != 3:
-        raise InputError(f"expected scores of shape (T, N, C) or (T, C), got {tuple(scores.shape)}")
-    if scores.dtype not in _FLOATS:
-        raise InputError(f"scores must be float32, float64, bfloat16 or float16, got {scores.dtype}")
+    check_scores(scores, blank, wildcard, class_bias)
     frames, count, classes = scores.shape
-    if not 0 <= blank < classes:
-        raise InputError(f"blank must be in 0..{classes - 1} (there are {classes} classes), got {blank}")
-    if wildcard is not None and 0 <= wildcard < classes:
-        raise InputError(f"wildcard must be an id outside the classes 0..{classes - 1}, got {wildcard}")
     frames_of = _check_lengths(input_lengths, "input_lengths", count, frames, "frames in the scores")
     padded, labels_of = _pad_targets(targets, target_lengths, count, blank)
     _check_labels(padded, labels_of, blank, classes, wildcard)
     if class_bias is not None:
-        if class_bias.shape != (classes,):
-            raise InputError(f"label priors must have shape ({classes},), got {tuple(class_bias.shape)}")
         class_bias = class_bias.detach().to("cpu", torch.float64)
     return CTCInputs(
         torch.from_numpy(padded),
@@ -121,6 +121,39 @@ def check_inputs(
         wildcard,
         float(wildcard_score),
     )
+
+
+def check_scores(scores: Tensor, blank: int, wildcard: int | None, class_bias: Tensor | None) -> None:
+    """The part of `check_inputs` that looks at no target and no length. Raises InputError likewise."""
+    if scores.dim() != 3:
+        raise InputError(f"expected scores of shape (T, N, C) or (T, C), got {tuple(scores.shape)}")
+    if scores.dtype not in _FLOATS:
+        raise InputError(f"scores must be float32, float64, bfloat16 or float16, got {scores.dtype}")
+    classes = scores.shape[2]
+    if not 0 <= blank < classes:
+        raise InputError(f"blank must be in 0..{classes - 1} (there are {classes} classes), got {blank}")
+    if wildcard is not None and 0 <= wildcard < classes:
+        raise InputError(f"wildcard must be an id outside the classes 0..{classes - 1}, got {wildcard}")
+    if class_bias is not None and class_bias.shape != (classes,):
+        raise InputError(f"label priors must have shape ({classes},), got {tuple(class_bias.shape)}")
+
+
+def check_unread(scores: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> None:
+    """The types and shapes of targets and lengths, without reading those that are on a GPU, which would mean waiting
+    for it; lengths on the CPU are checked whole. Raises InputError."""
+    frames, count, _ = scores.shape
+    for values, name in ((targets, "targets"), (input_lengths, "input_lengths"), (target_lengths, "target_lengths")):
+        if values.dtype not in _INTEGERS:
+            raise InputError(f"{name} must have an integer dtype, got {values.dtype}")
+    for lengths, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths")):
+        if lengths.numel() != count:
+            raise InputError(f"{name} has {lengths.numel()} entries for a batch of {count}")
+    if targets.dim() != 1 and (targets.dim() != 2 or len(targets) != count):
+        raise InputError(f"targets must be ({count}, L) or concatenated (sum of lengths,), got {tuple(targets.shape)}")
+    if input_lengths.device.type == "cpu":
+        _check_lengths(input_lengths, "input_lengths", count, frames, "frames in the scores")
+    if target_lengths.device.type == "cpu":
+        _check_lengths(target_lengths, "target_lengths", count, targets.shape[-1], "columns of targets")
 
 
 def _integers(values: Tensor, name: str) -> Integers:

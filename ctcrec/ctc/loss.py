@@ -264,7 +264,8 @@ def _loss(
             raise InputError(f"weights must have shape {tuple(losses.shape)}, got {tuple(weights.shape)}")
         losses = losses * weights.to(losses)
     if reduction == "mean":
-        return (losses / target_lengths.to(losses).clamp(min=1)).mean()
+        labels = target_lengths.to(losses.device, losses.dtype, non_blocking=True)
+        return (losses / labels.clamp(min=1)).mean()
     if reduction == "sum":
         return losses.sum()
     return losses if batched else losses.squeeze(0)

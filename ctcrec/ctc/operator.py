@@ -2,16 +2,24 @@
 
 On the CPU it is a custom operator, `ctcrec::ctc_nll`, opaque to `torch.compile` and autocast, whose derivative is a
 second operator, `ctcrec::ctc_nll_backward`; the derivative of that one, for double backward, comes from `reference`.
-On other devices it is `reference`, which autograd differentiates.
+On a CUDA GPU likewise, `ctcrec::ctc_nll_gpu`, whose operators never wait for the GPU. On other devices it is
+`reference`, which autograd differentiates.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ctcrec.ctc import reference
-from ctcrec.ctc.inputs import check_inputs
+from ctcrec.ctc.inputs import check_inputs, check_scores, check_unread
 
-__all__ = ["negative_log_likelihood"]
+if TYPE_CHECKING:
+    from ctcrec.ctc.gpu import Problem
+
+__all__ = ["negative_log_likelihood", "on_gpu"]
 
 
 def negative_log_likelihood(
@@ -26,7 +34,17 @@ def negative_log_likelihood(
     normalize: bool,
     use_reference: bool,
 ) -> tuple[Tensor, Tensor]:
-    """-log p(target | x) of each example, (N,), and whether its target fits its frames, (N,) bool on the CPU."""
+    """-log p(target | x) of each example, (N,), and whether its target fits its frames, (N,) bool.
+
+    On a GPU the second is there too, and targets and lengths that are there are not read: where one is out of range,
+    the loss is NaN in place of an error.
+    """
+    if not use_reference and on_gpu(scores):
+        keep = torch.is_grad_enabled() and scores.requires_grad
+        losses, feasible, *_ = _nll_gpu(
+            scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize, keep
+        )
+        return losses, feasible
     if use_reference or scores.device.type != "cpu":
         return _reference(
             scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize
@@ -35,6 +53,11 @@ def negative_log_likelihood(
         scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize
     )
     return losses, feasible
+
+
+def on_gpu(scores: Tensor) -> bool:
+    """Whether the Triton kernels take these scores."""
+    return scores.device.type == "cuda"
 
 
 def _reference(
@@ -144,3 +167,133 @@ def _second_derivative(ctx, cotangent):  # type: ignore[no-untyped-def]
 
 _nll.register_autograd(_derivative, setup_context=_save)
 _nll_backward.register_autograd(_second_derivative, setup_context=_save_second)
+
+
+def _problem(
+    scores: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    class_bias: Tensor | None,
+    blank: int,
+    wildcard: int | None,
+    wildcard_score: float,
+    normalize: bool,
+) -> Problem:
+    """The arguments on the device of `scores`. What is on the CPU is checked first."""
+    from ctcrec.ctc.gpu import Problem
+
+    check_scores(scores, blank, wildcard, class_bias)
+    given = targets, input_lengths, target_lengths
+    if all(tensor.device.type == "cpu" for tensor in given):
+        check_inputs(scores, *given, blank, None, wildcard)
+    else:
+        check_unread(scores, *given)
+    device = scores.device
+    targets, input_lengths, target_lengths = (tensor.detach().to(device, non_blocking=True) for tensor in given)
+    if class_bias is not None:
+        class_bias = class_bias.detach().to(device, torch.float64, non_blocking=True)
+    return Problem(
+        scores,
+        targets,
+        input_lengths.reshape(-1).contiguous(),
+        target_lengths.reshape(-1).contiguous(),
+        min(targets.shape[-1], scores.shape[0]),
+        blank,
+        class_bias,
+        wildcard,
+        wildcard_score,
+        normalize,
+    )
+
+
+@torch.library.custom_op("ctcrec::ctc_nll_gpu", mutates_args=())
+def _nll_gpu(
+    scores: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    class_bias: Tensor | None,
+    blank: int,
+    wildcard: int | None,
+    wildcard_score: float,
+    normalize: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses (N,), feasibility (N,), and the tensors of `gpu.Forward`; those for the backward pass only if `keep`."""
+    from ctcrec.ctc import gpu
+
+    problem = _problem(
+        scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize
+    )
+    state = gpu.forward(problem, keep)
+    return state.losses.to(_loss_dtype(scores), copy=True), state.feasible, *state.tensors()
+
+
+@_nll_gpu.register_fake
+def _(scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize, keep):  # type: ignore[no-untyped-def]
+    from ctcrec.ctc import gpu
+
+    longest = min(targets.shape[-1], scores.shape[0])
+    problem = gpu.Problem(
+        scores, targets, input_lengths, target_lengths, longest, blank, class_bias, wildcard, wildcard_score, normalize
+    )
+    state = gpu.allocate(problem, keep)
+    return state.losses.to(_loss_dtype(scores), copy=True), state.feasible, *state.tensors()
+
+
+@torch.library.custom_op("ctcrec::ctc_nll_gpu_backward", mutates_args=())
+def _nll_gpu_backward(
+    factors: Tensor,
+    scores: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    class_bias: Tensor | None,
+    state: list[Tensor],
+    blank: int,
+    wildcard: int | None,
+    wildcard_score: float,
+    normalize: bool,
+) -> Tensor:
+    """sum_n factors[n] * d losses[n] / d scores, (T, N, C)."""
+    from ctcrec.ctc import gpu
+
+    problem = _problem(
+        scores, targets, input_lengths, target_lengths, class_bias, blank, wildcard, wildcard_score, normalize
+    )
+    return gpu.gradient(problem, gpu.Forward(*state), factors)
+
+
+@_nll_gpu_backward.register_fake
+def _(factors, scores, *rest):  # type: ignore[no-untyped-def]
+    return torch.empty_like(scores)
+
+
+def _save_gpu(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, blank, wildcard, wildcard_score, normalize, _ = inputs
+    ctx.settings = blank, wildcard, wildcard_score, normalize
+    ctx.save_for_backward(*tensors, *output[2:])
+    ctx.set_materialize_grads(False)  # zeros for all that the backward pass only keeps
+
+
+def _derivative_gpu(ctx, factors, *_):  # type: ignore[no-untyped-def]
+    if factors is None:
+        return (None,) * 10
+    *tensors, losses, info, chains, normalizers, kept_m, kept_e, last_m, last_e, totals_e = ctx.saved_tensors
+    state = [losses, info, chains, normalizers, kept_m, kept_e, last_m, last_e, totals_e]
+    return _nll_gpu_backward(factors, *tensors, state, *ctx.settings), *[None] * 9
+
+
+def _save_second_gpu(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, _, blank, wildcard, wildcard_score, normalize = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.settings = blank, wildcard, wildcard_score, normalize
+
+
+def _second_derivative_gpu(ctx, cotangent):  # type: ignore[no-untyped-def]
+    return *_second_derivative(ctx, cotangent)[:2], *[None] * 9  # type: ignore[no-untyped-call]
+
+
+_nll_gpu.register_autograd(_derivative_gpu, setup_context=_save_gpu)
+_nll_gpu_backward.register_autograd(_second_derivative_gpu, setup_context=_save_second_gpu)
