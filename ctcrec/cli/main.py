@@ -12,7 +12,10 @@ from ctcrec.cli.check import check
 from ctcrec.cli.decode import decode
 from ctcrec.cli.doctor import doctor
 from ctcrec.cli.evaluate import evaluate
+from ctcrec.cli.export import export
 from ctcrec.cli.inspect import inspect
+from ctcrec.cli.models import models
+from ctcrec.cli.pretrain import pretrain
 from ctcrec.cli.render import render
 from ctcrec.cli.score import score
 from ctcrec.cli.train import train
@@ -31,6 +34,7 @@ app = typer.Typer(
 app.add_typer(prepare.app, name="prepare")
 app.command()(render)
 app.command()(check)
+app.command()(pretrain)
 app.command()(train)
 app.command()(transcribe)
 app.command()(evaluate)
@@ -41,6 +45,8 @@ app.command()(decode)
 app.command()(doctor)
 app.command()(inspect)
 app.command()(card)
+app.command()(models)
+app.command()(export)
 
 
 def main() -> None:

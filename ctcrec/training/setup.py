@@ -43,6 +43,7 @@ __all__ = [
     "plan_epoch",
     "prepare",
     "say_facts",
+    "set_statistics",
 ]
 
 STATE_FILE = "state.safetensors"
@@ -117,7 +118,7 @@ def prepare(
     augmented = preprocessor if overfit else build_preprocessor(config.features, config.augmentation)
     setup = Setup(config, device, normalizer, tokenizer, preprocessor, augmented, model, corpus, valid, warm_start)
     if config.features.normalization == "global" and not resume and warm_start is None:
-        _set_statistics(setup)
+        set_statistics(setup)
     return setup
 
 
@@ -215,7 +216,7 @@ def overfit_config(config: Config) -> Config:
     return config.model_copy(update={"training": training, "model": model, "loss": loss})
 
 
-def _set_statistics(setup: Setup) -> None:
+def set_statistics(setup: Setup) -> None:
     """Feature mean and deviation over the training set, for global normalization."""
     generator = torch.Generator().manual_seed(setup.config.seed)
     chosen = torch.randperm(len(setup.corpus), generator=generator)[:_STATISTICS_EXAMPLES].tolist()
