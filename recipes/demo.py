@@ -11,7 +11,7 @@ from ctcrec.recipe import ctcrec, evaluate, prepare, print_results, train
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS, SAMPLES, OUT = PROJECT / "configs", PROJECT / "samples", Path("runs/demo")
-DIGIT_MINUTES, LINE_MINUTES = 3.2, 2.9
+DIGIT_MINUTES, LINE_MINUTES = 3.1, 2.6
 
 
 def digits() -> tuple[Path, Path, float]:
@@ -39,7 +39,7 @@ def lines() -> tuple[Path, Path, float]:
         model,
         [books / "train.jsonl"],
         [books / "valid.jsonl"],
-        [f"training.max_minutes={LINE_MINUTES}", "training.max_batch_size=4"],
+        [f"training.max_minutes={LINE_MINUTES}", "training.max_batch_size=4", "training.learning_rate=0.003"],
     )
     return model, unseen / "test.jsonl", seconds
 
