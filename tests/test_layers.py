@@ -22,8 +22,9 @@ LAYERS = {
     **dict.fromkeys(("modalities", "corpora", "writers"), 6),
     **dict.fromkeys(("checkpoint", "clips", "pretrained", "provenance"), 7),
     **dict.fromkeys(("training", "recognizer"), 8),
-    **dict.fromkeys(("checking", "diagnosis", "evaluation", "model_card", "recipe", "tuning"), 9),
-    "cli": 10,
+    **dict.fromkeys(("checking", "diagnosis", "evaluation", "likelihoods", "model_card", "recipe", "tuning"), 9),
+    "packing": 10,
+    "cli": 11,
 }
 MATHEMATICS = {name for name, layer in LAYERS.items() if layer == 3}
 EXCEPTIONS = {("decoding", "lm")}

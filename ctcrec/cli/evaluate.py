@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,9 @@ def evaluate(
         AlignmentRule.MINIMUM
     ),
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst examples to list.")] = 20,
+    likelihood: Annotated[
+        bool, typer.Option("--likelihood", help="Also: perplexity and bits per character and byte of the true texts.")
+    ] = False,
     decode: Strategy = None,
     lm: LanguageModel = None,
     hotwords: Hotwords = None,
@@ -44,10 +48,20 @@ def evaluate(
         result = run_evaluation(recognizer, examples, out, done, by=by or (), alignment=alignment.value, worst=worst)
     for error in result.errors.values():
         print(f"ctcrec: {error}", file=sys.stderr)
+    found = None
+    if likelihood:
+        from ctcrec.likelihoods import head_likelihoods
+
+        readable = [example for example in examples if example.id not in result.errors]
+        with progress_bar("likelihoods", len(readable)) as done:
+            found = head_likelihoods(recognizer, readable, done)
     if output is OutputFormat.JSON:
-        typer.echo(result.report.to_json())
+        extra = {} if found is None else {"likelihood": found.to_dict()}
+        typer.echo(json.dumps({**result.report.to_dict(), **extra}, ensure_ascii=False, indent=1))
     else:
         typer.echo(result.report.text())
+        if found is not None:
+            typer.echo(found.text())
         if out is not None:
             typer.echo(f"hypotheses, report and worst examples are in {out}")
     if result.errors:

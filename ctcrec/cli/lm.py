@@ -77,11 +77,22 @@ def score(
     characters: Characters = False,
     sentences: Annotated[bool, typer.Option("--sentences", help="Also print each one's log10 probability.")] = False,
 ) -> None:
-    """Perplexity of texts, with and without the words that the model does not know."""
+    """Perplexity of texts, with and without the words that the model does not know; bits per character and byte."""
+    import math
+
     from ctcrec.lm import NGramLM
+    from ctcrec.scoring.likelihood import Likelihood, text_sizes
 
     lm = NGramLM.load(model)
-    lines = _sentences(texts, text, characters)
+    sizes = [0, 0]
+
+    def measured(sentence: str) -> str:
+        spelled = "".join(" " if word == "|" else word for word in sentence.split(" ")) if characters else sentence
+        for place, size in enumerate(text_sizes([spelled])):
+            sizes[place] += size
+        return sentence
+
+    lines: Iterator[str] = map(measured, _sentences(texts, text, characters))
     if sentences:
         lines = _printing(lines, lm)
     result = lm.perplexity(lines)
@@ -89,6 +100,11 @@ def score(
     typer.echo(
         f"{result.words} words with </s>, {result.unknown} unknown, {result.sentences} sentences, "
         f"log10 probability {result.log10_prob:.3f}"
+    )
+    found = Likelihood(-result.log10_prob * math.log(10.0), result.words, *sizes)
+    typer.echo(
+        f"{found.bits_per_character:.4f} bits per character, {found.bits_per_byte:.4f} bits per byte, ends of lines"
+        " counted" + ("; unknown words are one class, so this is too little" if result.unknown else "")
     )
 
 

@@ -90,15 +90,18 @@ def attention_loss(
     smoothing: Smoothing = "all",
     focal_gamma: float = 0.0,
     weights: Weights = NO_WEIGHTS,
+    reduction: Literal["sum", "none"] = "sum",
 ) -> torch.Tensor:
-    """Cross-entropy of all targets and their ends, summed, nats; `output` was made with the batch's targets."""
+    """Cross-entropy of all targets and their ends, nats; `output` was made with the batch's targets. The sum over the
+    batch, or (N,) with `reduction` none."""
     assert output.attention is not None
     targets = torch.nn.functional.pad(batch.targets, (0, 1), value=END)  # beyond a target there is END, once inside
     return sequence_cross_entropy(
         output.attention.logits,
         targets,
         batch.target_lengths + 1,
-        reduction="sum",
+        reduction=reduction,
+        per="sequence",
         label_smoothing=label_smoothing,
         smoothing=smoothing,
         focal_gamma=focal_gamma,

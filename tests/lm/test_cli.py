@@ -57,3 +57,18 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         (tmp_path / "t.txt").write_text("a b\n")
         run("train", tmp_path / "t.txt", "--out", tmp_path / "no" / "m.arpa")
+
+
+def test_bits_of_characters_and_words_compare(tmp_path: Path) -> None:
+    """The same text under a model of words and one of characters: bits are of the same characters."""
+    text = tmp_path / "text.txt"
+    text.write_text("ab ab\n" * 4 + "ba\n")
+    sizes = {}
+    for name, options in (("words", []), ("letters", ["--characters"])):
+        run("train", text, "--out", tmp_path / name, "--order", 2, *options)
+        output = run("score", tmp_path / name, text, *options)
+        log10_prob = float(output.split("log10 probability ")[1].split()[0])
+        bits = float(output.split(" bits per character")[0].split()[-1])
+        sizes[name] = -log10_prob / 0.30103 / bits
+    assert sizes["words"] == pytest.approx(27, rel=1e-3)  # 4 × (5 + 1) + 2 + 1
+    assert sizes["letters"] == pytest.approx(27, rel=1e-3)
