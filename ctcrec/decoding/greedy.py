@@ -50,14 +50,13 @@ def greedy_decode(
         )
     if not 0 <= blank < len(tokens):
         raise InputError(f"blank must be an index into the {len(tokens)} tokens, not {blank}")
-    frames = lengths.detach().cpu().numpy().astype(np.int64)
     batch, longest = log_probs.shape[:2]
+    values, path, frames = _best(log_probs.detach(), lengths.detach())
     if frames.shape != (batch,) or (frames < 0).any() or (frames > longest).any():
         raise InputError(f"lengths must be {batch} numbers of frames from 0 to {longest}, not {frames.tolist()}")
     if batch == 0 or longest == 0:
         return [Hypothesis(text="", tokens=(), score=0.0, confidence=1.0) for _ in range(batch)]
 
-    values, path = (tensor.cpu().numpy() for tensor in log_probs.detach().float().max(dim=2))
     inside = np.arange(longest) < frames[:, None]
     if np.isnan(values[inside]).any():
         raise InputError(f"log_probs of example {int(np.isnan(np.where(inside, values, 0)).any(1).argmax())} has NaN")
@@ -77,6 +76,31 @@ def greedy_decode(
         )
         for n in range(batch)
     ]
+
+
+def _best(
+    log_probs: torch.Tensor, lengths: torch.Tensor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The best value (N, T) and class (N, T) of each frame, and the lengths (N,).
+
+    From a GPU they come in one copy, whatever the size of the batch: each copy would wait for the GPU once.
+    """
+    batch, longest, _ = log_probs.shape
+    if batch == 0 or longest == 0:
+        nothing = np.zeros((batch, longest))
+        return nothing.astype(np.float32), nothing.astype(np.int64), lengths.cpu().numpy().astype(np.int64)
+    best, classes = log_probs.max(dim=2)
+    if log_probs.device.type == "cpu":
+        return best.float().numpy(), classes.numpy(), lengths.cpu().numpy().astype(np.int64)
+    bits = best.float().contiguous().view(torch.int32)
+    on_device = lengths.to(log_probs.device, torch.int32, non_blocking=True)
+    copied = torch.cat([bits.flatten(), classes.to(torch.int32).flatten(), on_device.flatten()]).cpu().numpy()
+    size = batch * longest
+    return (
+        copied[:size].view(np.float32).reshape(batch, longest),
+        copied[size : 2 * size].astype(np.int64).reshape(batch, longest),
+        copied[2 * size :].astype(np.int64),
+    )
 
 
 def _runs(
