@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from ctcrec.decoding import BeamDecoder
     from ctcrec.lm import NGramLM
-    from ctcrec.recognizer import Recognizer
+    from ctcrec.recognizer import Recognizer, load_model
     from ctcrec.records import Example, Hypothesis
     from ctcrec.training import train
 
@@ -50,6 +50,7 @@ __all__ = [
     "intermediate_loss",
     "is_feasible",
     "load_config",
+    "load_model",
     "merge_tokens",
     "min_frames",
     "train",
@@ -73,6 +74,7 @@ _HOMES = {
     "intermediate_loss": "ctcrec.ctc",
     "is_feasible": "ctcrec.ctc",
     "load_config": "ctcrec.config",
+    "load_model": "ctcrec.recognizer",
     "merge_tokens": "ctcrec.ctc",
     "min_frames": "ctcrec.ctc",
     "train": "ctcrec.training",

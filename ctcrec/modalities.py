@@ -14,6 +14,22 @@ ModalityName = Literal["speech", "ocr"]
 MODALITIES: tuple[ModalityName, ...] = ("speech", "ocr")
 FRAME_NAMES = {"speech": "spectra", "ocr": "pixel columns"}
 MEDIA_NAMES = {"speech": "audio", "ocr": "image"}
+_SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\x1aE\xdf\xa3", b".snd")
+_IMAGES = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"II*\0",
+    b"MM\0*",
+    b"BM",
+    b"GIF8",
+    b"RIFF",
+    b"P1",
+    b"P2",
+    b"P3",
+    b"P4",
+    b"P5",
+    b"P6",
+)
 
 
 def build_preprocessor(
@@ -40,6 +56,13 @@ def extensions_of(modality: str) -> frozenset[str]:
     from ctcrec.ocr.media import EXTENSIONS as images
 
     return images
+
+
+def modality_of_bytes(head: bytes) -> ModalityName | None:
+    """The modality that the first bytes of a file tell, or None where they begin neither sound nor image."""
+    if head[4:8] == b"ftyp" or head.startswith(_SOUND) and head[8:12] != b"WEBP":
+        return "speech"
+    return "ocr" if head.startswith(_IMAGES) else None
 
 
 def modality_of(path: Path) -> ModalityName | None:

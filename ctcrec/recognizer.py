@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,12 +17,16 @@ from ctcrec.config import DecodingConfig, load_decoding
 from ctcrec.data.batching import plan_in_order
 from ctcrec.data.dataset import collate
 from ctcrec.data.preprocessing import MediaSource
-from ctcrec.errors import CtcrecError, DataError, MediaError
+from ctcrec.errors import CtcrecError, DataError, InputError, MediaError
 from ctcrec.modalities import MEDIA_NAMES, modality_of
+from ctcrec.pretrained import find_model
 from ctcrec.records import Example, Hypothesis
 from ctcrec.strategies import DECODING_FILE, Decode, build_decode
 
-__all__ = ["Recognizer", "Transcript"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Recognizer", "Transcript", "load_model"]
 
 _WINDOW = 128  # examples whose features are in memory at once
 
@@ -101,13 +106,40 @@ class Recognizer:
                 f" {MEDIA_NAMES[self.modality]} files; choose a run trained on {MEDIA_NAMES[kind]}"
             )
 
-    def transcribe(self, media: MediaSource) -> Hypothesis:
-        """One file, or the bytes of one. Raises MediaError."""
-        if isinstance(media, str | Path):
-            self.check_kind(Path(media))
-        source = self.checkpoint.preprocessor.load(media)
+    def transcribe(self, media: MediaSource | np.ndarray | torch.Tensor | Image, rate: int | None = None) -> Hypothesis:
+        """One recording or line.
+
+        Args:
+            media: a path, a binary file object, the bytes of a file; or what is in memory: an array or tensor of
+                samples (S,) or (channels, S), or of pixels (H, W), (H, W, C) or (C, H, W); or a Pillow image.
+            rate: samples a second of an array or tensor of samples; None = the model's own.
+
+        Raises:
+            MediaError: the file cannot be used, or shows what is plainly no line.
+            InputError: what is in memory has no shape or type of these.
+        """
+        source = self._source_of(media, rate)
+        self._refuse_others(source, media if isinstance(media, str | Path) else "the image")
         [hypothesis] = self._decode_all([Example("media", Path("media"))], [source])
         return hypothesis
+
+    def _refuse_others(self, source: np.ndarray, name: str | Path) -> None:
+        """Raise MediaError where a source plainly is none of what the model recognizes."""
+        doubt = self.checkpoint.preprocessor.doubt(source)
+        if doubt is not None:
+            raise MediaError(f"{name}: {doubt}")
+
+    def _source_of(self, media: MediaSource | np.ndarray | torch.Tensor | Image, rate: int | None) -> np.ndarray:
+        preprocessor = self.checkpoint.preprocessor
+        if isinstance(media, torch.Tensor):
+            media = media.detach().cpu().numpy()
+        if isinstance(media, np.ndarray) or hasattr(media, "getbands"):  # Pillow's images, without importing it
+            return preprocessor.from_memory(media, rate)  # type: ignore[arg-type]
+        if rate is not None:
+            raise InputError("a rate belongs to samples in memory; a file has its own")
+        if isinstance(media, str | Path):
+            self.check_kind(Path(media))
+        return preprocessor.load(media)
 
     def transcribe_all(
         self, examples: Sequence[Example], done: Callable[[int], None] | None = None
@@ -115,7 +147,8 @@ class Recognizer:
         """Many examples in batches of similar length, in the order given; a bad medium does not stop the others.
 
         Args:
-            examples: what to transcribe; `start` and `end` are respected.
+            examples: what to transcribe; `start` and `end` are respected. One without text whose medium plainly shows
+                something else, such as a page, gets an error.
             done: called with the number of examples finished, for progress.
         """
         finished = 0
@@ -126,7 +159,10 @@ class Recognizer:
             for index, example in enumerate(window):
                 try:
                     self.check_kind(example.source)
-                    sources[index] = self.checkpoint.preprocessor.load(example.source, example.start, example.end)
+                    source = self.checkpoint.preprocessor.load(example.source, example.start, example.end)
+                    if example.text is None:  # a text says that there is one to find
+                        self._refuse_others(source, example.source)
+                    sources[index] = source
                 except DataError as error:
                     errors[index] = error
             good = list(sources)
@@ -179,6 +215,20 @@ class Recognizer:
 
 
 _NOTHING = Example("", Path())
+
+
+def load_model(
+    name: str | Path, device: torch.device | str | None = None, decoding: DecodingConfig | None = None
+) -> Recognizer:
+    """A model that comes with ctcrec, by its name (see `ctcrec models`), or that of a run's directory.
+
+        ctcrec.load_model("print-en").transcribe("line.png").text
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+        ConfigError, DataError: as `Recognizer.load`.
+    """
+    return Recognizer.load(find_model(name), device, decoding)
 
 
 def _a(name: str) -> str:

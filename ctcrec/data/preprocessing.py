@@ -40,6 +40,14 @@ class Preprocessor(Protocol):
         """Read one medium; raises MediaError naming it."""
         ...
 
+    def from_memory(self, data: np.ndarray, rate: int | None = None) -> np.ndarray:
+        """The source of pixels or samples (at `rate`) in memory; raises InputError."""
+        ...
+
+    def doubt(self, source: np.ndarray) -> str | None:
+        """Why a source plainly is none of what the model recognizes, and what to do; None where nothing tells."""
+        ...
+
     def augment(self, source: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """A changed copy of the source for training."""
         ...

@@ -29,6 +29,7 @@ __all__ = [
     "load_line",
     "normalize_polarity",
     "probe_image",
+    "to_gray",
 ]
 
 EXTENSIONS = frozenset(
@@ -83,7 +84,7 @@ def load_gray(media: MediaSource) -> np.ndarray:
     """
     with _opened(media) as (image, orientation, name):
         image.load()
-        gray = _to_gray(image, name)
+        gray = to_gray(image, name)
         if orientation > 1:
             gray.getexif()[_ORIENTATION] = orientation
             gray = ImageOps.exif_transpose(gray)
@@ -189,7 +190,8 @@ def _upright_size(image: Image.Image, orientation: int) -> ImageInfo:
     return ImageInfo(height, width) if orientation >= 5 else ImageInfo(width, height)
 
 
-def _to_gray(image: Image.Image, name: str) -> Image.Image:
+def to_gray(image: Image.Image, name: str) -> Image.Image:
+    """8-bit gray of an image in any mode: transparency on white, deeper ones spread over 0..255. Raises MediaError."""
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         return _spread(np.asarray(image, dtype=np.float64), name)
     if image.mode == "LAB":

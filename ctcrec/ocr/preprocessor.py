@@ -15,6 +15,8 @@ from ctcrec.errors import InputError, MediaError
 from ctcrec.ocr.augmentation import LineAugmenter
 from ctcrec.ocr.features import LineScaler, scale_to_height
 from ctcrec.ocr.media import load_line, probe_image
+from ctcrec.ocr.memory import line_of
+from ctcrec.ocr.pages import is_page
 from ctcrec.records import Example
 
 __all__ = ["LinePreprocessor"]
@@ -47,6 +49,21 @@ class LinePreprocessor:
         if start is not None or end is not None:
             raise MediaError(f"{media!s}: start and end cut audio; a line image is always read whole: remove them")
         return load_line(media)
+
+    def from_memory(self, data: np.ndarray, rate: int | None = None) -> np.ndarray:
+        """uint8 (H, W) of an array of pixels, or of a Pillow image; raises InputError, see `line_of`."""
+        if rate is not None:
+            raise InputError("a sample rate belongs to audio; an image has none")
+        return line_of(data)
+
+    def doubt(self, source: np.ndarray) -> str | None:
+        """What to do with an image of several rows of text."""
+        if not is_page(source):
+            return None
+        return (
+            "shows several rows of text, and this model reads one line; cut the lines out first, for example with a"
+            " layout program that writes PAGE or ALTO, which `ctcrec prepare page|alto` cuts by"
+        )
 
     def augment(self, source: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """A changed copy, already at F rows: what augmentation costs does not depend on the scan's resolution.

@@ -16,6 +16,7 @@ from ctcrec.records import Example
 from ctcrec.speech.augmentation import SpeechAugmenter
 from ctcrec.speech.features import LogMel
 from ctcrec.speech.media import count_samples, load_audio, probe_audio
+from ctcrec.speech.memory import samples_of
 
 __all__ = ["SpeechPreprocessor"]
 
@@ -48,6 +49,15 @@ class SpeechPreprocessor:
     def load(self, media: MediaSource, start: float | None = None, end: float | None = None) -> np.ndarray:
         """Mono samples (S,) float32 at the configured rate; see `load_audio`."""
         return load_audio(media, self._log_mel.sample_rate, start, end)
+
+    def from_memory(self, data: np.ndarray, rate: int | None = None) -> np.ndarray:
+        """Mono samples (S,) float32 at the configured rate, of an array at `rate`; raises InputError, see
+        `samples_of`."""
+        return samples_of(data, rate, self._log_mel.sample_rate)
+
+    def doubt(self, source: np.ndarray) -> str | None:
+        """Nothing tells of a waveform that it is no speech."""
+        return None
 
     def augment(self, source: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Another waveform by speed, noise and gain; see `SpeechAugmenter.augment`."""
