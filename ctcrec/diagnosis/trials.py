@@ -199,13 +199,14 @@ def gradient_findings(model: RecognitionModel, batches: Sequence[Batch], ctc_wei
     trained = copy.deepcopy(model).train()
     for batch in batches:
         torch.autograd.backward(_loss(trained, batch, ctc_weight) / len(batches))
+    norms: dict[str, float] = {}
     shares: dict[str, float] = {}
     for name, module in trained.named_modules():
         own = [parameter for parameter in module.parameters(recurse=False) if parameter.dim() >= 2]
         if not own or name.startswith("intermediate_heads"):  # these learn from losses that are not looked at here
             continue
-        gradient = math.sqrt(sum(float(p.grad.square().sum()) for p in own if p.grad is not None))
-        shares[name] = gradient / max(math.sqrt(sum(float(p.detach().square().sum()) for p in own)), 1e-12)
+        norms[name] = math.sqrt(sum(float(p.grad.square().sum()) for p in own if p.grad is not None))
+        shares[name] = norms[name] / max(math.sqrt(sum(float(p.detach().square().sum()) for p in own)), 1e-12)
     without = [name for name, share in shares.items() if share == 0.0]
     # Attention starts out even over all frames, where what it compares has hardly any gradient.
     compared = {name: share for name, share in shares.items() if not name.startswith("decoder.attention.")}
@@ -230,7 +231,10 @@ def gradient_findings(model: RecognitionModel, batches: Sequence[Batch], ctc_wei
             "smallest gradient of a layer over its weights, as a share of the median layer's",
             "AdamW makes up for factors of a hundred; far beyond, a layer's gradient is noise",
             "batch normalization in the frontend, fewer layers, CTC losses on lower layers (loss.intermediate_layers)",
-            tuple(f"{name}: {share:.2g}" for name, share in sorted(shares.items(), key=lambda item: item[1])),
+            tuple(
+                f"{name}: {share:.2g} (gradient norm {norms[name]:.2g})"
+                for name, share in sorted(shares.items(), key=lambda item: item[1])
+            ),
         ),
     ]
 

@@ -73,7 +73,8 @@ def test_trials(run: Path) -> None:
     assert not without.fault, without.details
     sweep = sweep_learning_rates(setup.model, batches, config, steps=20)
     assert min(sweep.losses) < sweep.losses[0]
-    assert not overfit_finding(setup, sweep).fault
+    found = overfit_finding(setup, sweep)
+    assert not found.fault, found.text()
 
 
 def test_the_picture_shows_attention(run: Path, tmp_path: Path) -> None:
