@@ -1,40 +1,129 @@
-"""One of the models that come with ctcrec, from its data to its folder: prepare, train, evaluate on the dev sets.
+"""One of the models that come with ctcrec, from its data to its folder: prepare, render, train, evaluate, export.
 
-python recipes/pretrained/run.py handwriting-fr --data FOLDER
+python recipes/pretrained/run.py handwriting-fr --data FOLDER --models ctcrec/pretrained
 """
 
+import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from preparation import PREPARATIONS
+from typesetting import write_book_text, write_transcripts
 
-from ctcrec.recipe import evaluate, print_results, recipe_parser, train
+from ctcrec.recipe import ctcrec, evaluate, print_results, recipe_parser, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-CONFIG = {
-    "print-en": CONFIGS / "ocr/print_en.yaml",
-    "print-de-fraktur": CONFIGS / "ocr/print_de_fraktur.yaml",
-    "handwriting-fr": CONFIGS / "ocr/handwriting_fr.yaml",
-    "speech-en": CONFIGS / "speech/speech_en.yaml",
+FONTS = Path("/usr/share/fonts")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs from model to model.
+
+    Attributes:
+        config: of the training.
+        task, license: as `ctcrec models` shows them; the licence is what the data's licences ask for.
+        default: whether it is taken where no model is named.
+        fonts: folders below /usr/share/fonts for rendered lines; see README.md for the packages.
+        license_text: file below --data with the whole licence, if it must go with the weights.
+    """
+
+    config: Path
+    task: str
+    license: str
+    default: bool = False
+    fonts: tuple[str, ...] = ()
+    license_text: str | None = None
+
+
+RECIPES = {
+    "print-en": Recipe(
+        CONFIGS / "ocr/print_en.yaml",
+        "printed lines",
+        "GPL-3.0",
+        default=True,
+        fonts=("truetype", "opentype"),
+        license_text="lines/oldbooks/LICENSE",
+    ),
+    "print-de-fraktur": Recipe(
+        CONFIGS / "ocr/print_de_fraktur.yaml",
+        "printed lines, mostly Fraktur",
+        "CC BY 4.0",
+        fonts=("truetype/blankenburg", "truetype/cardo", "opentype/junicode", "opentype/elstob"),
+    ),
+    "handwriting-fr": Recipe(CONFIGS / "ocr/handwriting_fr.yaml", "handwritten lines", "CC BY 4.0"),
+    "speech-en": Recipe(CONFIGS / "speech/speech_en.yaml", "read speech", "CC BY 4.0", default=True),
 }
 
 
 def main() -> None:
     parser = recipe_parser(__doc__ or "", "runs/pretrained")
-    parser.add_argument("name", choices=PREPARATIONS, help="the model")
-    parser.add_argument("--prepare-only", action="store_true", help="stop when the manifests are there")
+    parser.add_argument("name", choices=RECIPES, help="the model")
+    parser.add_argument("--prepare-only", action="store_true", help="stop when manifests and rendered lines are there")
+    parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
+    parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
+    parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
     started = time.monotonic()
+    recipe = RECIPES[arguments.name]
     out = arguments.out / arguments.name
     manifests, run = out / "manifests", out / "model"
     if not (manifests / "train.jsonl").is_file():
         PREPARATIONS[arguments.name](arguments.data, manifests)
+    training = [manifests / "train.jsonl"]
+    if recipe.fonts and arguments.rendered:
+        training.append(render(arguments, recipe, out))
     if arguments.prepare_only:
         return
-    config = CONFIG[arguments.name]
-    seconds = train(config, run, [manifests / "train.jsonl"], [manifests / "valid.jsonl"], arguments.set)
+    seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set)
     dev = sorted(manifests.glob("dev*.jsonl"))
-    print_results([evaluate(f"{arguments.name}, {path.stem}", run, path, seconds) for path in dev], started)
+    if arguments.name == "speech-en":
+        language_model(arguments, out, manifests / "valid.jsonl", run)
+    results = [evaluate(f"{arguments.name}, {path.stem}", run, path, seconds) for path in dev]
+    if arguments.models is not None:
+        export(arguments, recipe, run, dev)
+    print_results(results, started)
+
+
+def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> Path:
+    """Rendered lines in the fonts that there are, unless they are there already; returns their manifest."""
+    manifest = out / "rendered/lines.jsonl"
+    if manifest.is_file():
+        return manifest
+    fonts = [word for folder in recipe.fonts for word in ("--fonts", arguments.fonts / folder)]
+    count = arguments.rendered
+    options = ["--lines", count, "--out", out / "rendered"]
+    if arguments.name == "print-en":
+        text = write_book_text(arguments.data / "text/books.txt.xz", out / "text.txt", paragraphs=count)
+        options += ["--language", "en", "--characters", 30, 75]
+    else:
+        transcripts = out / "manifests/train.jsonl"
+        lines = sum(1 for _ in transcripts.open(encoding="utf-8"))
+        text = write_transcripts(transcripts, out / "text.txt", times=-(-count // lines))
+        options += ["--language", "de", "--characters", 1, 200, "--hyphen", ""]
+    ctcrec("render", text, *fonts, *options)
+    return manifest
+
+
+def language_model(arguments: argparse.Namespace, out: Path, valid: Path, run: Path) -> None:
+    """A pruned 3-gram of the book text, and the beam search's weights for it: the run's default decoding."""
+    lm = out / "books.3gram"
+    if not lm.is_file():
+        books = arguments.data / "text/books.txt.xz"
+        ctcrec("lm", "train", books, "--out", lm, "--order", 3, "--prune", "0,1,2", "--text", "librispeech")
+    if not (run / "decoding.yaml").is_file():
+        ctcrec("tune", run, valid, "--lm", lm)
+
+
+def export(arguments: argparse.Namespace, recipe: Recipe, run: Path, dev: list[Path]) -> None:
+    options: list[object] = ["--out", arguments.models, "--task", recipe.task, "--license", recipe.license]
+    options += [word for path in dev for word in ("--score", f"{path.stem}={path}")]
+    if recipe.default:
+        options.append("--default")
+    if recipe.license_text is not None:
+        options += ["--license-text", arguments.data / recipe.license_text]
+    ctcrec("export", run, arguments.name, *options)
 
 
 if __name__ == "__main__":
