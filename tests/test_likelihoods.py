@@ -79,4 +79,6 @@ def test_command(joint: tuple[Path, Path], command: Command) -> None:
     assert "true texts by the ctc head: perplexity" in shown and "true texts by the attention head: perplexity" in shown
     read = json.loads(command("evaluate", run, manifest, "--likelihood", "--format", "json").out)
     assert read["likelihood"]["attention"]["bits_per_byte"] > 0
+    pytest.importorskip("sacrebleu")
+    assert "BLEU " in command("evaluate", run, manifest, "--bleu").out
     assert "likelihood" not in json.loads(command("evaluate", run, manifest, "--format", "json").out)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
 from ctcrec.cli.score import AlignmentRule, OutputFormat
+
+if TYPE_CHECKING:
+    from ctcrec.likelihoods import HeadLikelihoods
+    from ctcrec.scoring.bleu import CorpusBleu
 
 __all__ = ["evaluate"]
 
@@ -31,6 +35,7 @@ def evaluate(
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="Also: perplexity and bits per character and byte of the true texts.")
     ] = False,
+    bleu: Annotated[bool, typer.Option("--bleu", help="Also: corpus BLEU, by sacrebleu.")] = False,
     decode: Strategy = None,
     lm: LanguageModel = None,
     hotwords: Hotwords = None,
@@ -48,20 +53,25 @@ def evaluate(
         result = run_evaluation(recognizer, examples, out, done, by=by or (), alignment=alignment.value, worst=worst)
     for error in result.errors.values():
         print(f"ctcrec: {error}", file=sys.stderr)
-    found = None
+    measures: dict[str, HeadLikelihoods | CorpusBleu] = {}
+    if bleu:
+        from ctcrec.scoring.bleu import corpus_bleu
+
+        references, hypotheses = zip(*result.report.details.values(), strict=True)
+        measures["bleu"] = corpus_bleu(references, hypotheses)
     if likelihood:
         from ctcrec.likelihoods import head_likelihoods
 
         readable = [example for example in examples if example.id not in result.errors]
         with progress_bar("likelihoods", len(readable)) as done:
-            found = head_likelihoods(recognizer, readable, done)
+            measures["likelihood"] = head_likelihoods(recognizer, readable, done)
     if output is OutputFormat.JSON:
-        extra = {} if found is None else {"likelihood": found.to_dict()}
+        extra = {name: measure.to_dict() for name, measure in measures.items()}
         typer.echo(json.dumps({**result.report.to_dict(), **extra}, ensure_ascii=False, indent=1))
     else:
         typer.echo(result.report.text())
-        if found is not None:
-            typer.echo(found.text())
+        for measure in measures.values():
+            typer.echo(measure.text())
         if out is not None:
             typer.echo(f"hypotheses, report and worst examples are in {out}")
     if result.errors:

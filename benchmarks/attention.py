@@ -1,0 +1,127 @@
+"""The attention decoder's speed: search in batches against one by one, joint search against real time, training steps.
+
+    python benchmarks/attention.py search RUN MANIFEST.jsonl [--examples 32] [--threads 2]
+    python benchmarks/attention.py steps CONFIG TRAIN.jsonl [--steps 20] [--threads 2]
+
+`search` takes a trained run with both heads: attention search (beam 10) of N examples at once and one after the other,
+by turns, and the joint search (beam 10) of the same, with features and encoder. `steps` takes a joint configuration and
+times training steps (forward, backward, optimizer; loading apart) of the model as it is and of the same without its
+decoder, by turns on the same batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ctcrec.attention_strategies import Encoded
+from ctcrec.config import DecodingConfig, load_config
+from ctcrec.data.dataset import BatchDataset
+from ctcrec.data.manifest import read_manifest
+from ctcrec.decoding.attention import SearchOptions, beam_search
+from ctcrec.models.decoder_steps import DecoderSteps
+from ctcrec.recognizer import Recognizer
+from ctcrec.training.logging import TrainingDisplay
+from ctcrec.training.objective import loss_sum
+from ctcrec.training.setup import Setup, plan_epoch, prepare
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def search(options: argparse.Namespace) -> None:
+    """Attention search in a batch and one by one; joint search against real time."""
+    examples = read_manifest(options.manifest)[: options.examples]
+    joint = Recognizer.load(options.run, "cpu", DecodingConfig(strategy="joint", beam_size=10))
+    preprocessor, decoder = joint.checkpoint.preprocessor, joint.model.decoder
+    assert decoder is not None and joint.attention_decode is not None
+    sources = [preprocessor.load(example.source, example.start, example.end) for example in examples]
+    encoded = joint.encode([preprocessor.features(source) for source in sources])
+
+    def attention(batch: list[Encoded]) -> list[int]:
+        lengths = torch.tensor([len(item.frames) for item in batch])
+        frames = torch.nn.utils.rnn.pad_sequence([item.frames for item in batch], batch_first=True)
+        found = beam_search(DecoderSteps(decoder, frames, lengths), lengths.tolist(), SearchOptions(beam_size=10))
+        return [len(texts[0].tokens) for texts in found]
+
+    attention(encoded[:2])
+    one_by_one = together = float("inf")
+    for _ in range(options.repeats):
+        together = min(together, seconds_of(lambda: attention(encoded)))
+        one_by_one = min(one_by_one, seconds_of(lambda: [attention([item]) for item in encoded]))
+    written = attention(encoded)
+    print(f"{len(examples)} examples, {sum(written)} tokens written, {decoder.width} units, beam 10")
+    print(f"attention, at once {1e3 * together:.0f} ms, one by one {1e3 * one_by_one:.0f} ms: ", end="")
+    print(f"{one_by_one / together:.1f} times as fast")
+
+    def recognize() -> None:
+        assert joint.attention_decode is not None
+        joint.attention_decode(joint.encode([preprocessor.features(source) for source in sources]))
+
+    recognize()
+    taken = min(seconds_of(recognize) for _ in range(options.repeats))
+    searching = min(seconds_of(lambda: joint.attention_decode(encoded)) for _ in range(options.repeats))
+    extent = sum(preprocessor.extent(source) for source in sources)
+    print(f"joint, features and encoder and search: {taken:.2f} s, search alone {searching:.2f} s, ", end="")
+    print(f"{extent:.1f} s of speech: {extent / taken:.1f} × real time" if preprocessor.unit == "seconds" else "lines")
+    print(f"{len(examples) / taken:.1f} examples a second")
+
+
+def steps(options: argparse.Namespace) -> None:
+    """A training step with the decoder and without."""
+    manifests = [f"data.train=[{options.manifest}]", f"data.valid=[{options.manifest}]"]
+    alone = ["loss.ctc_weight=1", "loss.label_smoothing=0", "model.decoder=null"]
+    quiet = TrainingDisplay(Console(quiet=True))
+    setups: dict[str, Setup] = {}
+    for name, changes in (("CTC alone", alone), ("with attention", [])):
+        config = load_config(options.run, [*manifests, f"training.threads={options.threads}", *changes])
+        setups[name] = prepare(config, Path("unused"), False, None, quiet)
+        setups[name].model.train()
+    optimizers = {name: torch.optim.AdamW(setup.model.parameters(), 1e-4) for name, setup in setups.items()}
+    setup = setups["CTC alone"]
+    batches = plan_epoch(setup, 0).batches[: options.steps + 2]
+    augmentation = (setup.config.seed, 0)
+    dataset = BatchDataset(setup.corpus.examples, setup.corpus.targets, setup.augmented, batches, augmentation)
+    spent = dict.fromkeys(setups, 0.0)
+    for index in range(len(batches)):
+        batch = dataset[index]
+        for name, chosen in setups.items():
+            started = time.perf_counter()
+            output = chosen.model(batch.features, batch.feature_lengths, batch.targets)
+            loss = chosen.config.loss
+            sums = loss_sum(output, batch, ctc_weight=loss.ctc_weight, label_smoothing=loss.label_smoothing)
+            optimizers[name].zero_grad(set_to_none=True)
+            torch.autograd.backward(sums.total / batch.target_lengths.sum())
+            optimizers[name].step()
+            if index >= 2:  # the first two compile and warm up
+                spent[name] += time.perf_counter() - started
+    for name, seconds in spent.items():
+        print(f"{name:<16} {1e3 * seconds / options.steps:>8.1f} ms a step")
+    print(f"with attention takes {spent['with attention'] / spent['CTC alone']:.2f} times as long")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["search", "steps"])
+    parser.add_argument("run", type=Path, help="a run, or a configuration for steps")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--examples", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {options.threads} threads, {options.run.name}")
+    {"search": search, "steps": steps}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Objectives and decodings compared: same start, same encoder, same data, same budget, several seeds, one thread.
+
+    python recipes/demo.py          # the models that all start from: CTC, three minutes each
+    python recipes/objectives.py [--only digits|lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
+
+Each row of the table is the demo's model trained on for a few epochs: with CTC as before, with minimum character errors
+of CTC's n-best, or with a decoder that starts from nothing, beside CTC or alone. Every step is a `ctcrec` command that
+is printed; what is done is not done again, so an interrupted recipe goes on. A corpus's table is `table.md` in its
+folder.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctcrec.recipe import ctcrec, prepare
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONFIGS, SAMPLES = PROJECT / "configs", PROJECT / "samples"
+CTC = ["loss.ctc_weight=1", "loss.label_smoothing=0", "model.decoder=null"]
+JOINT = ["loss.ctc_weight=0.5", "loss.label_smoothing=0"]
+MODELS = {
+    "ctc": CTC,
+    "risk": [*CTC, "loss.sequence_training={head: ctc, risk: characters, count: 4, beam_size: 8, weight: 0.5}"],
+    "joint": JOINT,
+    "sampling": [*JOINT, "loss.scheduled_sampling={schedule: linear, k: 10, floor: 0.7}"],
+    "smoothing": ["loss.ctc_weight=0.5", "loss.label_smoothing=0.1"],
+    "attention": ["loss.ctc_weight=0", "loss.label_smoothing=0"],
+}
+DECODINGS = {
+    "greedy": ["--decode", "greedy"],
+    "joint": ["--decode", "joint", "--set", "beam_size=10", "--set", "ctc_weight=0.3"],
+    "attention": ["--decode", "attention", "--set", "beam_size=10"],
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One corpus: its configuration, settings of all its trainings, and their epochs."""
+
+    name: str
+    config: Path
+    settings: list[str]
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a model of `MODELS`, or the start, and how it is decoded."""
+
+    name: str
+    model: str
+    decoding: str
+
+
+ROWS = [
+    Row("the start, CTC", "start", "greedy"),
+    Row("pure CTC", "ctc", "greedy"),
+    Row("pure CTC + MWER (characters)", "risk", "greedy"),
+    Row("joint, CTC-decoded", "joint", "greedy"),
+    Row("joint, jointly decoded", "joint", "joint"),
+    Row("joint + scheduled sampling, jointly decoded", "sampling", "joint"),
+    Row("joint + label smoothing, jointly decoded", "smoothing", "joint"),
+    Row("pure attention", "attention", "attention"),
+]
+SHARED = ["training.workers=0", "training.learning_rate=0.002", "training.warmup_steps=20", "training.average=ema"]
+DIGITS = Task("digits", CONFIGS / "speech/digits_joint.yaml", [*SHARED, "training.batch_frames=2000"], 2)
+LINES = Task("lines", CONFIGS / "ocr/printed_lines_joint.yaml", [*SHARED, "training.max_batch_size=8"], 1)
+
+
+def digits(out: Path) -> tuple[list[Path], Path, Path]:
+    """Manifests to train on, to validate on, and to test on."""
+    strings = out / "strings"
+    prepare("fsdd", SAMPLES / "digits", strings, "--strings", 400, "--test-strings", 200)
+    return [strings / "train.jsonl"], strings / "valid.jsonl", strings / "test.jsonl"
+
+
+def lines(out: Path) -> tuple[list[Path], Path, Path]:
+    """The same of printed lines; the test is of books that training has not seen."""
+    books, unseen = out / "books", out / "unseen"
+    prepare("pairs", SAMPLES / "lines/train", books, "--split", "folders:train=0.9,valid=0.1")
+    prepare("pairs", SAMPLES / "lines/test", unseen, "--split", "test=1")
+    return [books / "train.jsonl"], books / "valid.jsonl", unseen / "test.jsonl"
+
+
+def run_task(
+    task: Task, data: tuple[list[Path], Path, Path], start: Path, out: Path, seed: int
+) -> dict[str, tuple[float, float]]:
+    """All models and decodings of one seed: (WER, CER) in percent by row."""
+    train, valid, test = data
+    manifests = [f"data.train=[{','.join(map(str, train))}]", f"data.valid=[{valid}]"]
+    settings = [*manifests, *task.settings, f"seed={seed}", f"training.epochs={task.epochs}"]
+    results = decode("start", start, out.parent / "start", test)
+    for model, own in MODELS.items():
+        train_model(task.config, out / model, [*settings, *own], start)
+        results |= decode(model, out / model, out / model, test)
+    return results
+
+
+def train_model(config: Path, run: Path, settings: list[str], start: Path) -> None:
+    """`ctcrec train`, or its continuation, unless it is done."""
+    if (run / "curves.png").is_file():
+        return
+    if (run / "state.safetensors").is_file():
+        ctcrec("train", "--resume", run)
+        return
+    options = [word for setting in settings for word in ("--set", setting)]
+    ctcrec("train", config, "--from", start, "--out", run, *options)
+
+
+def decode(model: str, run: Path, out: Path, test: Path) -> dict[str, tuple[float, float]]:
+    """The rows of one model, evaluated into `out` unless they are already."""
+    results = {}
+    for row in ROWS:
+        if row.model != model:
+            continue
+        report = out / f"evaluation-{row.decoding}/report.json"
+        if not report.is_file():
+            ctcrec("evaluate", run, test, "--out", report.parent, *DECODINGS[row.decoding])
+        rates = json.loads(report.read_text(encoding="utf-8"))
+        results[row.name] = (100 * rates["words"]["rate"], 100 * rates["characters"]["rate"])
+    return results
+
+
+def seconds_of(run: Path) -> float:
+    """Seconds of training."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return max(row.get("seconds", 0.0) for row in rows)
+
+
+def table(task: Task, by_seed: list[dict[str, tuple[float, float]]], out: Path) -> str:
+    """Means over the seeds with the smallest and largest, in Markdown."""
+    text = [f"| {task.name}, {len(by_seed)} seeds | WER | CER | training |", "|---|---|---|---|"]
+    for row in ROWS:
+        columns = [
+            f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+            for values in ([rates[row.name][unit] for rates in by_seed] for unit in (0, 1))
+        ]
+        runs = [out / str(1 + n) / row.model for n in range(len(by_seed))]
+        seconds = "" if row.model == "start" else f"{statistics.median(map(seconds_of, runs)):.0f} s"
+        text.append(f"| {row.name} | {columns[0]} | {columns[1]} | {seconds} |")
+    return "\n".join(text) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["digits", "lines"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="results of recipes/demo.py")
+    parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    started = time.monotonic()
+    chosen = [(task, make) for task, make in ((DIGITS, digits), (LINES, lines)) if arguments.only in (None, task.name)]
+    data = {task.name: make(arguments.out / task.name) for task, make in chosen}
+    by_seed: dict[str, list[dict[str, tuple[float, float]]]] = {task.name: [] for task, _ in chosen}
+    for seed in range(1, arguments.seeds + 1):  # a whole seed at a time: the table is of use before all are done
+        for task, _ in chosen:
+            folder = arguments.out / task.name
+            start = arguments.demo / task.name / "model"
+            by_seed[task.name].append(run_task(task, data[task.name], start, folder / str(seed), seed))
+            (folder / "table.md").write_text(table(task, by_seed[task.name], folder), encoding="utf-8")
+            print((folder / "table.md").read_text(encoding="utf-8"), flush=True)
+    print(f"{time.monotonic() - started:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()
