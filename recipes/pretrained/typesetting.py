@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ctcrec.data.manifest import read_manifest
 
-_OPENING = re.compile(r"(?<![\w.,;:!?)\])(['\"])(?=[\w(\[—'\"])")
+_OPENING = re.compile(r"(?<![\w.,;:!?)\]])(['\"])(?=[\w(\[—'\"])")
 
 
 def typeset(text: str) -> str:
