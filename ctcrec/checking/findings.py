@@ -124,7 +124,10 @@ def findings_text(findings: Sequence[Finding], shown: int = 5) -> str:
 
 
 def _one_line(finding: Finding) -> str:
-    named = ", ".join(finding.ids[:3]) + (", …" if finding.count > 3 else "")
-    text = f"{named}: {finding.message}" if finding.ids else finding.message
+    if finding.count == 1 and finding.ids:
+        text = f"{finding.ids[0]}: {finding.message}"
+    else:
+        named = ", ".join(finding.ids[:3]) + (", …" if finding.count > 3 else "")
+        text = finding.message + (f" ({finding.count} examples: {named})" if named else "")
     # Texts and names may hold anything; a terminal obeys some of it.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
