@@ -83,7 +83,7 @@ def prepare_kernel(
         most = tl.maximum(most, tl.max(tl.where(inside, earlier + 1, 0)))
     fits = (too_long == 0) & (count + repeats <= available)
     fate = tl.where(wrong > 0, 2, tl.where(fits, 0, 1))
-    tl.store(info + n * 5, tl.where(wrong > 0, 0, available).to(tl.int32))
+    tl.store(info + n * 5, tl.minimum(tl.maximum(available, 0), frames).to(tl.int32))
     tl.store(info + n * 5 + 1, count)
     tl.store(info + n * 5 + 2, distinct)
     tl.store(info + n * 5 + 3, most)
