@@ -20,7 +20,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Directory of a trained model.")],
+    run: Annotated[Path, typer.Argument(help="Directory of a trained model, or the name of one (ctcrec models).")],
     manifest: Annotated[list[Path], typer.Argument(help="Manifests with text.")],
     output: Annotated[OutputFormat, typer.Option("--format", help="How to print the result.")] = OutputFormat.TEXT,
     out: Annotated[
@@ -42,13 +42,18 @@ def evaluate(
     set_: Settings = None,
 ) -> None:
     """WER, CER and sentence accuracy with 95 % intervals, by speaker or writer, and the worst examples."""
+    from ctcrec.cli.fitting import misfits
     from ctcrec.cli.progress import progress_bar
     from ctcrec.data.manifest import read_manifests
     from ctcrec.evaluation import evaluate as run_evaluation
+    from ctcrec.pretrained import model_folders
     from ctcrec.recognizer import Recognizer
 
+    run = model_folders().get(str(run), run)
     examples = read_manifests(manifest, require_text=True)
     recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))
+    for misfit in misfits(run, recognizer.checkpoint, examples):
+        print(misfit, file=sys.stderr)
     with progress_bar("transcribing", len(examples)) as done:
         result = run_evaluation(recognizer, examples, out, done, by=by or (), alignment=alignment.value, worst=worst)
     for error in result.errors.values():
