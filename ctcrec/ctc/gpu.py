@@ -9,7 +9,7 @@ Nothing waits for the GPU: sizes follow from the tensors' shapes alone, so all o
 number is added up by atomics, so results are the same bit for bit every time.
 
 Memory beyond the gradient: 8 bytes for each log-normalizer, and 16 (L + 1) bytes for each pair of states kept. All are
-kept where that takes less than a fifth of the logits (few labels, many classes); otherwise about every sqrt(T / 2)-th.
+kept where that takes less than a quarter of the logits (few labels, many classes); otherwise about every sqrt(T / 2)-th.
 """
 
 # Triton has no type hints.
@@ -31,7 +31,7 @@ from ctcrec.ctc.gpu_targets import INFEASIBLE, prepare_kernel
 __all__ = ["Forward", "Problem", "allocate", "forward", "gradient", "state_posteriors"]
 
 _TILE = 1024  # labels at most in the registers of one program
-_SHARE = 0.2  # of the logits' bytes that may be spent on keeping all states
+_SHARE = 0.25  # of the logits' bytes that may be spent on keeping all states
 
 
 @dataclass(frozen=True, slots=True)
