@@ -124,6 +124,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which `to` copies without waiting. PyTorch's loader calls it."""
+        return dataclasses.replace(
+            self,
+            features=self.features.pin_memory(),
+            feature_lengths=self.feature_lengths.pin_memory(),
+            targets=self.targets.pin_memory(),
+            target_lengths=self.target_lengths.pin_memory(),
+        )
+
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on `device`."""
         return dataclasses.replace(

@@ -64,3 +64,15 @@ def test_batch_has_a_length_and_moves_together() -> None:
 def test_records_are_frozen(hypothesis: Hypothesis) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         hypothesis.text = "other"  # type: ignore[misc]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_from_the_loader_are_in_page_locked_memory() -> None:
+    ones = torch.ones(2, dtype=torch.int64)
+    batch = Batch(torch.zeros(2, 3, 4), ones, torch.ones(2, 1, dtype=torch.int64), ones, ())
+    loader = torch.utils.data.DataLoader([batch], batch_size=None, pin_memory=True)
+    pinned = next(iter(loader))
+    tensors = pinned.features, pinned.feature_lengths, pinned.targets, pinned.target_lengths
+    assert all(tensor.is_pinned() for tensor in tensors)
+    assert torch.equal(pinned.to(torch.device("cuda")).features.cpu(), batch.features)
