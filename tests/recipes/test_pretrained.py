@@ -1,0 +1,70 @@
+"""What the recipe of the pretrained models does besides running commands: its text and its splits."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from ctcrec.data.manifest import read_manifest, write_manifest
+from ctcrec.records import Example
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes/pretrained"
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pretrained_{name}", RECIPE / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("plain", "printed"),
+    [
+        ('"Well," he said.', "“Well,” he said."),
+        ("It's the boys' \"own\".", "It’s the boys’ “own”."),
+        ("'Yes'--\"no--\"", "‘Yes’—“no—”"),
+        ('("so")', "(“so”)"),
+        ("plain", "plain"),
+    ],
+)
+def test_quotes_and_dashes_are_set_as_in_print(plain: str, printed: str) -> None:
+    assert module("typesetting").typeset(plain) == printed
+
+
+def test_texts_are_repeated_for_several_fonts(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.jsonl", [Example("a", Path("a.png"), "one"), Example("b", Path("b.png"), "two")])
+    out = module("typesetting").write_transcripts(tmp_path / "m.jsonl", tmp_path / "deep/text.txt", 2)
+    assert out.read_text() == "one\ntwo\none\ntwo\n"
+
+
+def line(folder: Path, name: str) -> None:
+    path = folder / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (40, 20), 255).save(path)
+    path.with_suffix(".gt.txt").write_text("texte")
+
+
+def test_pages_and_hands_are_held_out_whole(tmp_path: Path) -> None:
+    for page in range(10):
+        for number in range(3):
+            line(tmp_path / "lines/peraire", f"D-{page}-carnet-{page:04}_{number:03}")
+    for hand in "abc":
+        line(tmp_path / "lines/mss19", f"{hand}/x")
+    module("preparation").handwriting_fr(tmp_path, tmp_path / "out")
+    splits = {
+        name: read_manifest(tmp_path / f"out/{name}.jsonl") for name in ("train", "dev-peraire", "dev-mss19", "valid")
+    }
+    pages = {name: {example.extra.get("page") for example in examples} for name, examples in splits.items()}
+    assert len(pages["dev-peraire"]) == 2 and not pages["train"] & pages["dev-peraire"]
+    assert {e.writer for e in splits["dev-mss19"]}.isdisjoint({e.writer for e in splits["train"]})
+    assert len(splits["train"]) == 8 * 3 + 2 and len(splits["dev-mss19"]) == 1 and len(splits["valid"]) == 7
+    assert all(e.language == "fr" and e.extra["license"] == "CC BY 4.0" for e in splits["train"])
+    assert all(e.id.startswith(("peraire/", "mss19/")) for e in splits["train"])
