@@ -197,18 +197,20 @@ def _collapse(last: Row) -> list[Finding]:
 
 
 def _overfitting(epochs: Sequence[Row]) -> list[Finding]:
-    """Validation loss risen from its minimum while training loss went on falling."""
+    """Validation loss risen from its minimum, and not for one epoch only, while training loss went on falling."""
     best = min(epochs, key=lambda row: row["valid_loss"])
     last = epochs[-1]
     if last["train_loss"] > best["train_loss"]:
         return []
+    late = [row["valid_loss"] for row in epochs if row["epoch"] > best["epoch"]][-3:]
+    lowest = min(late) if len(late) > 1 else best["valid_loss"]
     return [
         Finding(
             "over-fitting",
-            (last["valid_loss"] + _SLACK / 5) / (best["valid_loss"] + _SLACK / 5),
+            (lowest + _SLACK / 5) / (best["valid_loss"] + _SLACK / 5),
             1.2,
             "above",
-            "validation loss over its lowest, while the training loss fell",
+            "lowest validation loss of the last three epochs over that of all, while the training loss fell",
             "from epoch to epoch the validation loss of healthy recipes varies by less than a tenth",
             "more data or augmentation, dropout, a smaller model, training.early_stopping; the checkpoint is the epoch"
             " with the best CER in any case",

@@ -26,7 +26,8 @@ MODEL = {
     "training__max_batch_size": 16,
     "training__learning_rate": 0.005,
     "training__warmup_steps": 50,
-    "training__epochs": 20,
+    "training__schedule": "cosine",
+    "training__epochs": 16,
 }
 
 
@@ -82,7 +83,8 @@ def test_wrong_texts(digits: Digits, tmp_path: Path) -> None:
     """One text in twenty is that of another recording."""
     train = with_texts(digits[0], lambda index: (index + 7) % 400 if index % 20 == 3 else index)
     found = faults(tmp_path, train, digits[1], training__epochs=12)
-    assert found == {"suspected label errors"}
+    assert "suspected label errors" in found
+    assert not found & {"texts unrelated to media", "weights hardly moved", "weights blown up", "divergence"}
 
 
 def test_texts_too_long(digits: Digits, tmp_path: Path) -> None:

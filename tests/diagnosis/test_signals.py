@@ -53,10 +53,11 @@ def test_faults_of_one_epoch(changes: dict[str, float], name: str) -> None:
 
 
 def test_over_fitting_names_its_epoch() -> None:
-    rows = [epoch(n, 1 / n, valid, 0.2) for n, valid in enumerate([1.0, 0.6, 0.5, 0.55, 0.7], start=1)]
+    rows = [epoch(n, 1 / n, valid, 0.2) for n, valid in enumerate([1.0, 0.6, 0.5, 0.7, 0.65], start=1)]
     [finding] = [finding for finding in epoch_findings(rows, examples=100) if finding.fault]
     assert finding.name == "over-fitting" and "lowest at epoch 3 of 5: 0.500" in finding.details[0]
-    assert faults(epoch_findings(rows[:4], examples=100)) == []
+    assert faults(epoch_findings(rows[:4], examples=100)) == []  # one epoch proves nothing
+    assert faults(epoch_findings([*rows, epoch(6, 0.1, 0.52, 0.2)], examples=100)) == []
     # when the training loss has risen too, it is no over-fitting
     assert "over-fitting" not in faults(epoch_findings([*rows[:4], epoch(5, 2.0, 0.7, 0.2)], examples=100))
 
@@ -88,9 +89,9 @@ def test_blanks_at_the_beginning_are_usual() -> None:
 def test_each_fault_is_told_once_also_after_resuming() -> None:
     rows = [epoch(n, 1 / n, 1.0 + n, 0.2, padding=0.5) for n in range(1, 5)]
     watch = Watch([], 5.0, 100)
-    assert [[finding.name for finding in watch.add(row)] for row in rows] == [["padding"], ["over-fitting"], [], []]
+    assert [[finding.name for finding in watch.add(row)] for row in rows] == [["padding"], [], ["over-fitting"], []]
     resumed = Watch(rows[:1], 5.0, 100)
-    assert [[finding.name for finding in resumed.add(row)] for row in rows[1:]] == [["over-fitting"], [], []]
+    assert [[finding.name for finding in resumed.add(row)] for row in rows[1:]] == [[], ["over-fitting"], []]
 
 
 def test_a_finding_as_text_and_data() -> None:
