@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ctcrec.checkpoint import writing
 
-__all__ = ["MetricsLog", "TrainingDisplay", "draw_curves"]
+__all__ = ["MetricsLog", "NoLog", "TrainingDisplay", "draw_curves"]
 
 _QUIET_SECONDS = 30.0  # between lines where the output is not a terminal
 
@@ -50,6 +50,19 @@ class MetricsLog:
         self._writer.close()
         with writing(self.path):
             self._file.close()
+
+
+class NoLog:
+    """In the place of `MetricsLog` in a process that leaves writing to another."""
+
+    def __init__(self, directory: Path, resume_step: int, epochs_done: int) -> None:
+        self.path = directory / "metrics.jsonl"
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ from ctcrec.records import Batch
 from ctcrec.signals import Watch
 from ctcrec.training.additions import build_additions
 from ctcrec.training.corpus import fingerprint
-from ctcrec.training.logging import MetricsLog, TrainingDisplay, draw_curves, read_rows
+from ctcrec.training.distributed import World, join_world
+from ctcrec.training.logging import MetricsLog, NoLog, TrainingDisplay, draw_curves, read_rows
 from ctcrec.training.objective import LossSum, loss_sum, true_token_share
 from ctcrec.training.optim import WeightAverage, build_optimizer, learning_rate_factor
 from ctcrec.training.selection import Selection
@@ -38,7 +39,7 @@ from ctcrec.training.setup import (
     prepare,
     say_facts,
 )
-from ctcrec.training.state import Progress, load_state, save_state
+from ctcrec.training.state import Progress, load_state, random_state, save_state
 from ctcrec.training.validation import Validation
 from ctcrec.training.weights import BatchWeights
 
@@ -70,7 +71,7 @@ def train(
     console: Console | None = None,
     stop_after_steps: int | None = None,
 ) -> Summary:
-    """Train a model and leave its checkpoint in `out`.
+    """Train a model and leave its checkpoint in `out`; under `torchrun`, together with the other processes.
 
     Args:
         config: everything about the run.
@@ -87,13 +88,21 @@ def train(
         ConfigError, ManifestError, MediaError, TextError, CheckpointError: what is wrong in the user's files.
         TrainingError: training cannot start or go on, or was stopped; the message says what to do.
     """
-    display = TrainingDisplay(console or Console(stderr=True))
-    run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None)
+    with join_world() as world:
+        display = TrainingDisplay(console or Console(stderr=True, quiet=not world.is_first))
+        run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None, world)
+        return _train(run, resume, stop_after_steps)
+
+
+def _train(run: _Run, resume: bool, stop_after_steps: int | None) -> Summary:
+    first = run.world.is_first
+    record = recorded(run.out, run.config, resume, run.facts) if first else contextlib.nullcontext()
     try:
-        with _stop_signals(run), recorded(run.out, run.config, resume, run.facts):
+        with _stop_signals(run), record:
             return run.train(stop_after_steps)
     except DataError:  # from loading a batch, so between two steps: nothing that was learned is lost
-        run.save_state()
+        if run.world.size == 1:  # the others are somewhere in a step
+            run.save_state()
         raise
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):  # torch has no type of its own for this
@@ -117,12 +126,14 @@ class _Run:
         overfit: int | None,
         display: TrainingDisplay,
         start: Path | None,
+        world: World,
     ) -> None:
         if overfit:
             config = overfit_config(config)
         check_start(config, resume, start)
         check_directory(config, out, resume)
         self.config, self.out, self.display, self.overfit = config, out, display, bool(overfit)
+        self.world = world
         self.setup = setup = prepare(config, out, resume, overfit, display, start)
         self.model, self.device = setup.model, setup.device
         training = config.training
@@ -131,17 +142,22 @@ class _Run:
         self.weights = BatchWeights(config.loss, setup.tokenizer, setup.corpus.examples, setup.corpus.targets)
         self.additions = build_additions(setup)
         self.average = WeightAverage(self.model, training.ema_decay) if training.average == "ema" else None
-        self.selection = Selection(setup, out, training.average_best if training.average == "best" else 0)
-        self.progress = Progress(data=fingerprint(setup.corpus, setup.valid))
+        self.selection = Selection(
+            setup, out, training.average_best if training.average == "best" else 0, world.is_first
+        )
+        self.progress = Progress(data=fingerprint(setup.corpus, setup.valid), processes=world.size)
         self.stopping = False
         if resume:
             self._load_state()
-        else:
+        elif world.is_first:
             with writing(out):
                 out.mkdir(parents=True, exist_ok=True)
                 (out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
                 setup.tokenizer.save(out)
-        self.log = MetricsLog(out, self.progress.step, self.progress.epoch)
+        if not resume and not world.is_first:
+            torch.manual_seed(config.seed + world.rank)  # dropout of its own
+        world.copy_from_first(self.model)
+        self.log = (MetricsLog if world.is_first else NoLog)(out, self.progress.step, self.progress.epoch)
         self.watch = Watch(read_rows(self.log.path), training.gradient_clip, len(setup.corpus))
         self._last_save = time.monotonic()
 
@@ -152,11 +168,11 @@ class _Run:
             say_facts(self.setup, self.display)
         last_step = math.inf if stop_after_steps is None else progress.step + stop_after_steps
         while not self._finished():
-            for _ in self._steps():
-                if self.stopping or progress.step >= last_step:
+            for stopping, save_due in self._steps():
+                if stopping or progress.step >= last_step:
                     self.save_state()
                     raise TrainingError(f"stopped after step {progress.step}; go on with --resume {self.out}")
-                if time.monotonic() - self._last_save > 60 * self.config.training.checkpoint_minutes:
+                if save_due:
                     self.save_state()
             self._end_epoch()
             progress.start_epoch(progress.epoch + 1)
@@ -183,10 +199,10 @@ class _Run:
         share = (progress.epoch + progress.batch / batches) / training.epochs
         return share if training.max_minutes is None else max(share, progress.seconds / (60 * training.max_minutes))
 
-    def _steps(self) -> Iterator[None]:
-        """The optimizer steps left of this epoch."""
+    def _steps(self) -> Iterator[tuple[bool, bool]]:
+        """The optimizer steps left of this epoch; after each, whether to stop and whether it is time to save."""
         setup, training, progress = self.setup, self.config.training, self.progress
-        plan = plan_epoch(setup, progress.epoch)
+        plan = self.world.deal(plan_epoch(setup, progress.epoch))
         dataset = BatchDataset(
             setup.corpus.examples,
             setup.corpus.targets,
@@ -204,12 +220,15 @@ class _Run:
             waited = time.perf_counter() - started
             self._step(group, self._share_done(len(plan)))
             progress.batch += len(group)
-            took = time.perf_counter() - started
+            late = time.monotonic() - self._last_save > 60 * training.checkpoint_minutes
+            took, waited, stopping, save_due = self.world.numbers_of_first(
+                [time.perf_counter() - started, waited, self.stopping, late]
+            )
             progress.wait_seconds += waited
             progress.step_seconds += took
             progress.seconds += took
             self.display.advance(progress.batch, self._state_line(len(plan)))
-            yield
+            yield stopping > 0, save_due > 0
         self.display.stop()
 
     @property
@@ -227,20 +246,26 @@ class _Run:
         self._freeze(progress.step < training.freeze_frontend_steps)
         self.optimizer.zero_grad(set_to_none=True)
         buffers = [buffer.clone() for buffer in self.model.buffers()]
-        tokens = sum(int(batch.target_lengths.sum()) for batch in group) // self.views
+        (labels,) = self.world.sum([sum(int(batch.target_lengths.sum()) for batch in group)])
+        tokens = int(labels) // self.views
         teacher_forcing = self._teacher_forcing_ratio()
-        loss, ctc, attention = 0.0, 0.0, 0.0
+        loss, ctc, attention, infeasible, frames, padded_frames = 0.0, 0.0, 0.0, 0.0, 0, 0
         added = dict.fromkeys((addition.name for addition in self.additions), 0.0)
         for batch in group:
             sums, told = self._forward(batch.to(self.device), teacher_forcing)
             torch.autograd.backward(self.scaler.scale(sums.total / tokens))
             added = {name: value + told.get(name, 0.0) for name, value in added.items()}
-            loss += float(sums.main(self.config.loss.ctc_weight).detach())
-            ctc += float(sums.ctc.detach())
-            attention += float(sums.attention.detach())
-            progress.infeasible += int(sums.infeasible)
-            progress.frames += int(batch.feature_lengths.sum())
-            progress.padded_frames += batch.features.shape[0] * batch.features.shape[1]
+            main = sums.main(self.config.loss.ctc_weight)
+            of_batch = torch.stack([main, sums.ctc, sums.attention, sums.infeasible.to(main)]).detach().tolist()
+            loss, ctc, attention, infeasible = map(sum, zip((loss, ctc, attention, infeasible), of_batch, strict=True))
+            frames += int(batch.feature_lengths.sum())
+            padded_frames += batch.features.shape[0] * batch.features.shape[1]
+        self.world.sum_gradients(self.model.parameters())
+        loss, ctc, attention, *counts = self.world.sum([loss, ctc, attention, infeasible, frames, padded_frames])
+        added = dict(zip(added, self.world.sum(list(added.values())), strict=True))
+        progress.infeasible += int(counts[0])
+        progress.frames += int(counts[1])
+        progress.padded_frames += int(counts[2])
         self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip))
         if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
@@ -249,6 +274,7 @@ class _Run:
         progress.bad_batches_in_row = 0
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.world.average_buffers(self.model)
         progress.step += 1
         progress.loss += loss
         progress.tokens += tokens
@@ -314,7 +340,8 @@ class _Run:
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         self.scaler.update()
-        ids = [example.id for batch in group for example in batch.examples]
+        own = [example.id for batch in group for example in batch.examples]
+        ids = [name for names in self.world.gather(own) for name in names]
         self.display.say(f"skipped a batch with a non-finite loss or gradient: {', '.join(ids)}", "yellow")
         progress.skipped_batches += 1
         progress.bad_batches_in_row += 1
@@ -329,7 +356,7 @@ class _Run:
         """Validate, keep the best weights, log, and say how it stands."""
         progress, training = self.progress, self.config.training
         weights = self.average.weights if self.average is not None else self.model.state_dict()
-        result = self.selection.validate(weights)
+        result = self.world.found_by_first(lambda: self.selection.validate(weights))
         row = self._epoch_row(result)
         self.log.write("epoch", progress.step, row)
         progress.last = row
@@ -393,8 +420,10 @@ class _Run:
     def _summary(self) -> Summary:
         progress, say = self.progress, self.display.say
         if len(self.selection.best_weights) > 1:
-            say(self.selection.consider_mean(progress))
-        draw_curves(read_rows(self.log.path), self.out / "curves.png")
+            text, progress.best = self.world.found_by_first(lambda: self.selection.consider_mean(progress))
+            say(text)
+        if self.world.is_first:
+            draw_curves(read_rows(self.log.path), self.out / "curves.png")
         best, train_loss = progress.best, progress.last["train_loss"]
         overfitted = train_loss <= OVERFIT_LOSS if self.overfit else None
         if overfitted is not None:
@@ -417,14 +446,23 @@ class _Run:
 
     def save_state(self) -> None:
         """Write all that resuming needs."""
+        random_states = self.world.gather(random_state())
+        self._last_save = time.monotonic()
+        if not self.world.is_first:
+            return
         averages = {"ema": self.average.weights} if self.average is not None else {}
         averages |= {f"best-{index}": weights for index, weights in enumerate(self.selection.best_weights)}
-        save_state(self.out / STATE_FILE, self.progress, self.model, self.optimizer, self.scaler, averages)
-        self._last_save = time.monotonic()
+        path = self.out / STATE_FILE
+        save_state(path, self.progress, self.model, self.optimizer, self.scaler, averages, random_states)
 
     def _load_state(self) -> None:
-        data = self.progress.data
-        self.progress, averages = load_state(self.out / STATE_FILE, self.model, self.optimizer, self.scaler)
+        data, path = self.progress.data, self.out / STATE_FILE
+        self.progress, averages = load_state(path, self.model, self.optimizer, self.scaler, self.world.rank)
+        if self.progress.processes != self.world.size:
+            raise TrainingError(
+                f"{self.out}: this run is trained by {self.progress.processes} processes, and here are"
+                f" {self.world.size}; resume with as many (torchrun --nproc-per-node={self.progress.processes})"
+            )
         if self.progress.data != data:
             raise TrainingError(
                 f"{self.out}: the manifests differ from those that this run was started with; restore them, or start"

@@ -29,10 +29,11 @@ class Selection:
         setup: model and data.
         out: the run's directory.
         keep: how many weights to keep for their mean; 0 = none.
+        writes: whether this process writes the checkpoint.
     """
 
-    def __init__(self, setup: Setup, out: Path, keep: int) -> None:
-        self.setup, self.out, self.keep = setup, out, keep
+    def __init__(self, setup: Setup, out: Path, keep: int, writes: bool = True) -> None:
+        self.setup, self.out, self.keep, self.writes = setup, out, keep, writes
         self.best_weights: list[Weights] = []  # in the order of `Progress.best_epochs`
 
     def validate(self, weights: Weights) -> Validation:
@@ -52,6 +53,7 @@ class Selection:
         progress.epochs_since_best = 0 if better else progress.epochs_since_best + 1
         if better:
             progress.best = row
+        if better and self.writes:
             save_checkpoint(self.out, self.setup.config, self.setup.tokenizer, weights, row)
         if self.keep:
             entry = {name: row[name] for name in ("epoch", "cer", "valid_loss")}
@@ -62,8 +64,9 @@ class Selection:
             self.best_weights = [item[1] for item in candidates]
         return better
 
-    def consider_mean(self, progress: Progress) -> str:
-        """Replace the checkpoint by the mean of the kept weights if that scores better; what came of it, as text."""
+    def consider_mean(self, progress: Progress) -> tuple[str, dict[str, Any]]:
+        """Replace the checkpoint by the mean of the kept weights if that scores better; what came of it, as text, and
+        the best row."""
         weights = mean_weights(self.best_weights)
         result = self.validate(weights)
         epochs = [entry["epoch"] for entry in progress.best_epochs]
@@ -72,7 +75,8 @@ class Selection:
         if better:
             progress.best = {**progress.best, **scores}
             save_checkpoint(self.out, self.setup.config, self.setup.tokenizer, weights, progress.best)
-        return f"mean of epochs {epochs}: CER {100 * result.cer:.2f} %, {'kept' if better else 'not better, not kept'}"
+        verdict = "kept" if better else "not better, not kept"
+        return f"mean of epochs {epochs}: CER {100 * result.cer:.2f} %, {verdict}", progress.best
 
 
 def _key(row: dict[str, Any]) -> tuple[float, float]:

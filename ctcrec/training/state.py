@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from ctcrec.checkpoint import read_tensors, write_tensors
 from ctcrec.errors import CheckpointError
 
-__all__ = ["Progress", "load_state", "save_state"]
+__all__ = ["Progress", "load_state", "random_state", "save_state"]
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Progress:
     skipped_batches: int = 0
     infeasible: int = 0
     data: str = ""  # fingerprint of the training data
+    processes: int = 1  # that train together
 
     def start_epoch(self, epoch: int) -> None:
         """Begin an epoch with empty sums."""
@@ -51,6 +53,14 @@ class Progress:
         self.skipped_batches = self.infeasible = 0
 
 
+def random_state() -> dict[str, torch.Tensor]:
+    """The states of this process's random generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
 def save_state(
     path: Path,
     progress: Progress,
@@ -58,23 +68,30 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     averages: dict[str, dict[str, torch.Tensor]],
+    random_states: Sequence[dict[str, torch.Tensor]] | None = None,
 ) -> None:
-    """Write everything; see `ctcrec.checkpoint.write_tensors` for what happens when the disk is full."""
+    """Write everything; see `ctcrec.checkpoint.write_tensors` for what happens when the disk is full.
+
+    `random_states` are those of all processes, by rank; this one's alone if not given.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
     for label, weights in averages.items():
         tensors |= {f"average/{label}/{name}": tensor for name, tensor in weights.items()}
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    for rank, states in enumerate(random_states or [random_state()]):
+        tensors |= {f"random/{_of_rank(name, rank)}": state for name, state in states.items()}
     copied = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
     metadata = {"progress": json.dumps(dataclasses.asdict(progress)), "scaler": json.dumps(scaler.state_dict())}
     write_tensors(path, copied, metadata)
 
 
+def _of_rank(name: str, rank: int) -> str:
+    return f"{name}-{rank}" if rank else name
+
+
 def load_state(
-    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, rank: int = 0
 ) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]]:
     """Restore model, optimizer, scaler and random generators in place; returns progress and weight averages.
 
@@ -100,8 +117,10 @@ def load_state(
     for name, tensor in grouped["average"].items():
         label, _, key = name.partition("/")
         averages.setdefault(label, {})[key] = tensor
-    torch.set_rng_state(grouped["random"]["cpu"])
-    if "cuda" in grouped["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(grouped["random"]["cuda"])
+    on_cpu, on_gpu = (grouped["random"].get(_of_rank(name, rank)) for name in ("cpu", "cuda"))
+    if on_cpu is not None:  # else there were fewer processes, which the caller tells from `processes`
+        torch.set_rng_state(on_cpu)
+    if on_gpu is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(on_gpu)
     scaler.load_state_dict(json.loads(metadata["scaler"]))
     return Progress(**json.loads(metadata["progress"])), averages
