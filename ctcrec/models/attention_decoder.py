@@ -27,6 +27,7 @@ from ctcrec.models.frontends import frame_mask
 __all__ = ["END", "AttentionDecoder", "AttentionKind", "DecoderOutput", "DecoderState", "Memory"]
 
 END = 0
+_CACHED = 1 << 18  # numbers that a search computes at once, so that they stay in the processor's cache
 AttentionKind = Literal["location", "additive", "dot", "none"]
 
 
@@ -88,13 +89,25 @@ class _AdditiveAttention(nn.Module):
         self, query: torch.Tensor, memory: Memory, last_weights: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries (N, Q, ·) and their last weights (N, Q, T) → context (N, Q, ·) and weights (N, Q, T)."""
-        energy = memory.keys[0][:, None] + self.query(query)[:, :, None]  # (N, Q, T, size)
-        if self.convolution is not None and self.location is not None:
-            n, queries, frames = last_weights.shape
-            located = self.convolution(last_weights.reshape(n * queries, 1, frames)).transpose(1, 2)
-            energy = energy + self.location(located).view(n, queries, frames, -1)
-        weights = _masked_softmax(self.score(torch.tanh(energy)).squeeze(3), memory.inside)
+        keys, queries = memory.keys[0], self.query(query)
+        if torch.is_grad_enabled():
+            energy = self._energy(keys, queries, last_weights)
+        else:
+            room = keys[0].numel() * queries.shape[1]
+            parts = [part.split(max(_CACHED // room, 1)) for part in (keys, queries, last_weights)]
+            energy = torch.cat([self._energy(*part) for part in zip(*parts, strict=True)])
+        weights = _masked_softmax(energy, memory.inside)
         return weights.to(memory.frames.dtype) @ memory.frames, weights
+
+    def _energy(self, keys: torch.Tensor, queries: torch.Tensor, last_weights: torch.Tensor) -> torch.Tensor:
+        """(N, Q, T); in a search all that is (N, Q, T, size) is written over itself."""
+        energy = keys[:, None] + queries[:, :, None]
+        if self.convolution is not None and self.location is not None:
+            n, count, frames = last_weights.shape
+            located = self.convolution(last_weights.reshape(n * count, 1, frames)).transpose(1, 2)
+            energy += self.location(located).view(n, count, frames, -1)
+        energy = torch.tanh(energy) if torch.is_grad_enabled() else energy.tanh_()
+        return self.score(energy).squeeze(3)
 
     def follow(
         self, query: torch.Tensor, memory: Memory, last_weights: torch.Tensor

@@ -194,3 +194,20 @@ def test_gradient_reaches_true_frames_only() -> None:
     for n, length in enumerate(LENGTHS):
         assert frames.grad[n, :length].abs().sum(1).min() > 0
         assert frames.grad[n, length:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_a_search_in_pieces_computes_the_same(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradient, energies are computed for a few examples at a time."""
+    decoder, frames = build(**options), frames_of()
+    memory = decoder.remember(frames, torch.tensor(LENGTHS))
+    rows = torch.arange(3).repeat_interleave(2)
+    state = decoder.start(memory).select(rows)
+    tokens = torch.tensor([END, 1, 2, 3, 4, 5])
+    whole, after = decoder.step(memory, state, tokens)
+    for size in (1, 200, 10**9):
+        monkeypatch.setattr("ctcrec.models.attention_decoder._CACHED", size)
+        with torch.no_grad():
+            logits, then = decoder.step(memory, state, tokens)
+        torch.testing.assert_close(logits, whole)
+        torch.testing.assert_close(then.weights, after.weights)
