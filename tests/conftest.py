@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from command import Command
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ctcrec.training import Summary
 
 torch.set_num_threads(1)
+settings.register_profile("ctcrec", deadline=None)  # a busy machine is no failure
+settings.load_profile("ctcrec")
 
 
 @dataclass(frozen=True)

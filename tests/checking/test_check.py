@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def utterance(
     folder: Path, name: str, text: str, wave: np.ndarray | None = None, rate: int = 8000, **changes: Any
 ) -> Example:
     path = folder / f"{name}.wav"
-    samples = sound_text(text, hash(name) % 1000) if wave is None else wave
+    samples = sound_text(text, zlib.crc32(name.encode()) % 1000) if wave is None else wave
     soundfile.write(path, samples, rate)
     return Example(name, path, **{"text": text, "duration": len(samples) / rate, "speaker": "eva", **changes})
 
