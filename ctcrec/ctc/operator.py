@@ -286,13 +286,15 @@ def _derivative_gpu(ctx, factors, *_):  # type: ignore[no-untyped-def]
 
 
 def _save_second_gpu(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    *tensors, _, blank, wildcard, wildcard_score, normalize = inputs
+    *tensors, state, blank, wildcard, wildcard_score, normalize = inputs
     ctx.save_for_backward(*tensors)
+    ctx.kept = len(state)
     ctx.settings = blank, wildcard, wildcard_score, normalize
 
 
 def _second_derivative_gpu(ctx, cotangent):  # type: ignore[no-untyped-def]
-    return *_second_derivative(ctx, cotangent)[:2], *[None] * 9  # type: ignore[no-untyped-call]
+    found = _second_derivative(ctx, cotangent)[:2]  # type: ignore[no-untyped-call]
+    return *found, *[None] * 4, [None] * ctx.kept, *[None] * 4
 
 
 _nll_gpu.register_autograd(_derivative_gpu, setup_context=_save_gpu)

@@ -153,8 +153,8 @@ def test_agrees_with_enumeration_of_all_paths_at_length(
 @pytest.mark.parametrize(
     ("shape", "function"),
     [
-        ((9, 3, 400, 3), ctc_loss_from_logits),  # all states are kept
-        ((36, 2, 6, 9), ctc_loss_from_logits),  # two segments of 16 frames, many repeats
+        ((9, 2, 400, 3), ctc_loss_from_logits),  # all states are kept
+        ((34, 1, 6, 9), ctc_loss_from_logits),  # two segments of 16 frames, many repeats
         ((9, 2, 5000, 3), ctc_loss),  # several blocks a row
     ],
 )
@@ -165,7 +165,7 @@ def test_agrees_with_the_cpu(on_gpu: Any, shape: tuple[int, int, int, int], func
     given = gpu.Problem(logits.float(), *arguments, shape[3], 0, None, None, 0.0, True)
     sizes = gpu._sizes(given, keep=True)
     assert sizes.every_frame == (shape[2] > 100)
-    assert sizes.reach > sizes.segment or shape[0] < 36
+    assert sizes.reach > sizes.segment or shape[0] < 34
     compare(on_gpu, function, logits.float(), *arguments, tolerance=1e-6)
 
 
@@ -189,26 +189,26 @@ def test_targets_of_several_tiles(on_gpu: Any, monkeypatch: pytest.MonkeyPatch, 
 
 
 @interpreted
-@pytest.mark.parametrize("scale", [0.0, 30.0, 1e5])
-def test_from_flat_to_saturated_outputs(on_gpu: Any, scale: float) -> None:
-    logits, *arguments = problem(24, 2, 5, 9, seed=1)
+@pytest.mark.parametrize("scale", [30.0, 1e5])
+def test_saturated_outputs(on_gpu: Any, scale: float) -> None:
+    logits, *arguments = problem(14, 1, 5, 5, seed=1)
     compare(on_gpu, ctc_loss_from_logits, scale * logits, *arguments, tolerance=max(1e-10, 1e-13 * scale))
 
 
 @interpreted
 def test_a_spike_train_aligned_elsewhere(on_gpu: Any) -> None:
     # Sure of the labels in their order, but all of them in the last frames: the forward states that matter are small.
-    logits = torch.zeros(40, 1, 11)
+    logits = torch.zeros(24, 1, 7)
     logits[:, :, 0] = 60.0
-    for index in range(10):
-        logits[30 + index, 0, 0] = 0.0
-        logits[30 + index, 0, index + 1] = 60.0
-    compare(on_gpu, ctc_loss_from_logits, logits, torch.arange(1, 11)[None], [40], [10], tolerance=1e-6)
+    for index in range(6):
+        logits[18 + index, 0, 0] = 0.0
+        logits[18 + index, 0, index + 1] = 60.0
+    compare(on_gpu, ctc_loss_from_logits, logits, torch.arange(1, 7)[None], [24], [6], tolerance=1e-6)
 
 
 @interpreted
 def test_options_and_forms_of_targets(on_gpu: Any) -> None:
-    logits, targets, input_lengths, target_lengths = problem(10, 3, 6, 4, seed=2)
+    logits, targets, input_lengths, target_lengths = problem(6, 2, 6, 2, seed=2)
     joined = torch.cat([target[:length] for target, length in zip(targets, target_lengths, strict=True)])
     priors = torch.rand(6, dtype=torch.float64).log_softmax(dim=0)
     lengths = input_lengths, target_lengths
@@ -232,7 +232,7 @@ def test_options_and_forms_of_targets(on_gpu: Any) -> None:
 
 @interpreted
 def test_the_second_derivative_is_the_cpus(on_gpu: Any) -> None:
-    logits, targets, input_lengths, target_lengths = problem(4, 2, 3, 1, seed=9)
+    logits, targets, input_lengths, target_lengths = problem(3, 1, 3, 1, seed=9)
     results = []
     for yes in (True, False):
         on_gpu(yes)
@@ -293,21 +293,21 @@ def test_ids_and_lengths_out_of_range_that_cannot_be_read_give_nan() -> None:
 
 @interpreted
 def test_the_same_bits_whatever_is_beside_and_beyond(on_gpu: Any) -> None:
-    logits, targets, input_lengths, target_lengths = problem(12, 3, 7, 4, seed=5)
+    logits, targets, input_lengths, target_lengths = problem(8, 2, 7, 3, seed=5)
     logits = logits.float()
     losses, gradient = loss_and_gradient(ctc_loss_from_logits, logits, targets, input_lengths, target_lengths)
-    order = torch.tensor([2, 0, 1])
-    padded = torch.cat([logits[:, order], torch.full((3, 3, 7), math.nan)])
-    wider = torch.cat([targets[order], torch.full((3, 2), -7)], dim=1)
+    order = torch.tensor([1, 0])
+    padded = torch.cat([logits[:, order], torch.full((3, 2, 7), math.nan)])
+    wider = torch.cat([targets[order], torch.full((2, 2), -7)], dim=1)
     again = loss_and_gradient(ctc_loss_from_logits, padded, wider, input_lengths[order], target_lengths[order])
     assert torch.equal(again[0], losses[order])
-    assert torch.equal(again[1][:12], gradient[:, order])
-    assert not again[1][12:].any()
+    assert torch.equal(again[1][:8], gradient[:, order])
+    assert not again[1][8:].any()
 
 
 @interpreted
 def test_paths_and_posteriors(on_gpu: Any) -> None:
-    logits, targets, input_lengths, target_lengths = problem(13, 3, 6, 5, seed=6)
+    logits, targets, input_lengths, target_lengths = problem(11, 2, 6, 3, seed=6)
     log_probs = logits.log_softmax(dim=2)
     given = targets, input_lengths, target_lengths
     starred = targets.clone()
@@ -337,7 +337,7 @@ def test_paths_and_posteriors(on_gpu: Any) -> None:
 
 @interpreted
 def test_operators_keep_their_contract_and_compile(on_gpu: Any) -> None:
-    logits, targets, input_lengths, target_lengths = problem(6, 2, 4, 2, seed=8)
+    logits, targets, input_lengths, target_lengths = problem(3, 1, 4, 2, seed=8)
     given = (logits.requires_grad_(), targets, input_lengths, target_lengths, None, 0, None, 0.0, True, True)
     torch.library.opcheck(torch.ops.ctcrec.ctc_nll_gpu.default, given, test_utils=("test_schema", "test_faketensor"))
 
