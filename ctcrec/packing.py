@@ -194,4 +194,5 @@ def _card(run: Path, name: str, about: About) -> str:
             "Of the shipped weights (float16):\n\n| data | decoding | examples | WER | CER |\n|---|---|---|---|---|\n"
         )
         text = text.replace("## Scores\n\n", f"## Scores\n\n{head}{rows}\n", 1)
+        text = re.sub(r"\nNo evaluation lies in the run's directory: .*\n", "", text)
     return _FOLDERS.sub("", text)

@@ -71,6 +71,7 @@ def test_nothing_of_the_machine_is_kept(packed: Packed, trained: Trained, tmp_pa
     card = (packed.folder / "card.md").read_text()
     assert "# tiny\n" in card and "license: CC BY 4.0\n" in card and "--model tiny" in card
     assert "| dev | greedy | 24 | 0.00 % | 0.00 % |" in card
+    assert "No evaluation" not in card
     licence = (packed.folder / "LICENSE").read_text()
     assert "https://creativecommons.org/licenses/by/4.0/" in licence and "made in tests" in licence
 
