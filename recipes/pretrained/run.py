@@ -25,7 +25,8 @@ class Recipe:
         config: of the training.
         task, license: as `ctcrec models` shows them; the licence is what the data's licences ask for.
         default: whether it is taken where no model is named.
-        fonts: folders below /usr/share/fonts for rendered lines; see README.md for the packages.
+        fonts: groups of folders below /usr/share/fonts for rendered lines, each with its share of them; see README.md
+            for the packages.
         license_text: file below --data with the whole licence, if it must go with the weights.
     """
 
@@ -33,7 +34,7 @@ class Recipe:
     task: str
     license: str
     default: bool = False
-    fonts: tuple[str, ...] = ()
+    fonts: tuple[tuple[str, float, tuple[str, ...]], ...] = ()
     license_text: str | None = None
 
 
@@ -43,14 +44,17 @@ RECIPES = {
         "printed lines",
         "GPL-3.0",
         default=True,
-        fonts=("truetype", "opentype"),
+        fonts=(("all", 1.0, ("truetype", "opentype")),),
         license_text="lines/oldbooks/LICENSE",
     ),
     "print-de-fraktur": Recipe(
         CONFIGS / "ocr/print_de_fraktur.yaml",
         "printed lines, mostly Fraktur",
         "CC BY 4.0",
-        fonts=("truetype/blankenburg", "truetype/cardo", "opentype/junicode", "opentype/elstob"),
+        fonts=(
+            ("fraktur", 0.8, ("truetype/blankenburg",)),
+            ("roman", 0.2, ("truetype/cardo", "opentype/junicode", "opentype/elstob")),
+        ),
     ),
     "handwriting-fr": Recipe(CONFIGS / "ocr/handwriting_fr.yaml", "handwritten lines", "CC BY 4.0"),
     "speech-en": Recipe(CONFIGS / "speech/speech_en.yaml", "read speech", "CC BY 4.0", default=True),
@@ -73,7 +77,7 @@ def main() -> None:
         PREPARATIONS[arguments.name](arguments.data, manifests)
     training = [manifests / "train.jsonl"]
     if recipe.fonts and arguments.rendered:
-        training.append(render(arguments, recipe, out))
+        training += render(arguments, recipe, out)
     if arguments.prepare_only:
         return
     seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set)
@@ -86,24 +90,27 @@ def main() -> None:
     print_results(results, started)
 
 
-def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> Path:
-    """Rendered lines in the fonts that there are, unless they are there already; returns their manifest."""
-    manifest = out / "rendered/lines.jsonl"
-    if manifest.is_file():
-        return manifest
-    fonts = [word for folder in recipe.fonts for word in ("--fonts", arguments.fonts / folder)]
-    count = arguments.rendered
-    options = ["--lines", count, "--out", out / "rendered"]
-    if arguments.name == "print-en":
-        text = write_book_text(arguments.data / "text/books.txt.xz", out / "text.txt", paragraphs=count)
-        options += ["--language", "en", "--characters", 30, 75]
-    else:
-        transcripts = out / "manifests/train.jsonl"
-        lines = sum(1 for _ in transcripts.open(encoding="utf-8"))
-        text = write_transcripts(transcripts, out / "text.txt", times=-(-count // lines))
-        options += ["--language", "de", "--characters", 1, 200, "--hyphen", ""]
-    ctcrec("render", text, *fonts, *options)
-    return manifest
+def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Path]:
+    """Rendered lines in the fonts that there are, unless they are there already; returns their manifests."""
+    manifests = []
+    for seed, (group, share, folders) in enumerate(recipe.fonts, start=1):
+        count = round(share * arguments.rendered)
+        manifest = out / "rendered" / group / "lines.jsonl"
+        manifests.append(manifest)
+        if manifest.is_file():
+            continue
+        options = ["--lines", count, "--out", manifest.parent, "--seed", seed]
+        if arguments.name == "print-en":
+            text = write_book_text(arguments.data / "text/books.txt.xz", out / f"{group}.txt", paragraphs=count)
+            options += ["--language", "en", "--characters", 30, 75]
+        else:
+            transcripts = out / "manifests/train.jsonl"
+            lines = sum(1 for _ in transcripts.open(encoding="utf-8"))
+            text = write_transcripts(transcripts, out / f"{group}.txt", times=-(-count // lines))
+            options += ["--language", "de", "--characters", 1, 200, "--hyphen", ""]
+        fonts = [word for folder in folders for word in ("--fonts", arguments.fonts / folder)]
+        ctcrec("render", text, *fonts, *options)
+    return manifests
 
 
 def language_model(arguments: argparse.Namespace, out: Path, valid: Path, run: Path) -> None:
