@@ -9,7 +9,7 @@ Nothing waits for the GPU: sizes follow from the tensors' shapes alone, so all o
 number is added up by atomics, so results are the same bit for bit every time.
 
 Memory beyond the gradient: 8 bytes for each log-normalizer, and 16 (L + 1) bytes for each pair of states kept. All are
-kept where that takes less than a quarter of the logits (few labels, many classes), otherwise every sqrt(T / 2)-th or so.
+kept where that takes less than a quarter of the logits (few labels, many classes), else about every sqrt(T / 2)-th.
 """
 
 # Triton has no type hints.
