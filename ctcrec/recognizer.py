@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognizer", "Transcript", "load_model"]
 
-_WINDOW = 128  # examples whose features are in memory at once
+_WINDOW = 64  # examples that are loaded ahead; twice as many are in memory at once
+_LOADERS = 2  # threads that load media while the model works on what is loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class Transcript:
     example: Example
     hypothesis: Hypothesis | None
     error: CtcrecError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A medium in memory, and its features (T, F)."""
+
+    source: np.ndarray
+    features: torch.Tensor
 
 
 class Recognizer:
@@ -120,7 +130,8 @@ class Recognizer:
         """
         source = self._source_of(media, rate)
         self._refuse_others(source, media if isinstance(media, str | Path) else "the image")
-        [hypothesis] = self._decode_all([Example("media", Path("media"))], [source])
+        features = self.checkpoint.preprocessor.features(source)
+        [hypothesis] = self._decode_all([Example("media", Path("media"))], [_Loaded(source, features)])
         return hypothesis
 
     def _refuse_others(self, source: np.ndarray, name: str | Path) -> None:
@@ -152,27 +163,46 @@ class Recognizer:
             done: called with the number of examples finished, for progress.
         """
         finished = 0
-        for first in range(0, len(examples), _WINDOW):
-            window = examples[first : first + _WINDOW]
-            sources: dict[int, np.ndarray] = {}
-            errors: dict[int, CtcrecError] = {}
-            for index, example in enumerate(window):
-                try:
-                    self.check_kind(example.source)
-                    source = self.checkpoint.preprocessor.load(example.source, example.start, example.end)
-                    if example.text is None:  # a text says that there is one to find
-                        self._refuse_others(source, example.source)
-                    sources[index] = source
-                except DataError as error:
-                    errors[index] = error
-            good = list(sources)
-            decoded = self._decode_all([window[index] for index in good], [sources[index] for index in good])
-            hypotheses = dict(zip(good, decoded, strict=True))
-            for index, example in enumerate(window):
-                yield Transcript(example, hypotheses.get(index), errors.get(index))
+        for window, loaded in self._loaded_ahead(examples):
+            good = [(example, item) for example, item in zip(window, loaded, strict=True) if isinstance(item, _Loaded)]
+            decoded = iter(self._decode_all([example for example, _ in good], [item for _, item in good]))
+            for example, item in zip(window, loaded, strict=True):
+                if isinstance(item, _Loaded):
+                    yield Transcript(example, next(decoded))
+                else:
+                    yield Transcript(example, None, item)
             finished += len(window)
             if done is not None:
                 done(finished)
+
+    def _loaded_ahead(
+        self, examples: Sequence[Example]
+    ) -> Iterator[tuple[Sequence[Example], list[_Loaded | CtcrecError]]]:
+        """Windows of examples with what was loaded of each; the next is loaded while one is worked on."""
+        windows = [examples[first : first + _WINDOW] for first in range(0, len(examples), _WINDOW)]
+        with ThreadPoolExecutor(_LOADERS) as pool:
+            try:
+                ahead = [pool.submit(self._load, example) for window in windows[:1] for example in window]
+                for number, window in enumerate(windows):
+                    waited = ahead
+                    ahead = [
+                        pool.submit(self._load, item) for more in windows[number + 1 : number + 2] for item in more
+                    ]
+                    yield window, [future.result() for future in waited]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _load(self, example: Example) -> _Loaded | CtcrecError:
+        """A medium and its features, or the error that it gave."""
+        preprocessor = self.checkpoint.preprocessor
+        try:
+            self.check_kind(example.source)
+            source = preprocessor.load(example.source, example.start, example.end)
+            if example.text is None:  # a text says that there is one to find
+                self._refuse_others(source, example.source)
+        except DataError as error:
+            return error
+        return _Loaded(source, preprocessor.features(source))
 
     def emissions(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """(T', C) float32 log-probabilities of each (T, F) item of features, in order, on the model's device."""
@@ -193,12 +223,12 @@ class Recognizer:
                 results[index] = Encoded(log_probs[row, :length], output.frames[row, :length])
         return [results[index] for index in range(len(features))]
 
-    def _decode_all(self, examples: Sequence[Example], sources: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Hypotheses of loaded sources, with spans in the modality's unit."""
+    def _decode_all(self, examples: Sequence[Example], loaded: Sequence[_Loaded]) -> list[Hypothesis]:
+        """Hypotheses of what was loaded, with spans in the modality's unit."""
         preprocessor = self.checkpoint.preprocessor
-        if not sources:
+        if not loaded:
             return []
-        encoded = self.encode([preprocessor.features(source) for source in sources])
+        encoded = self.encode([item.features for item in loaded])
         if self.attention_decode is not None:
             decoded = self.attention_decode(encoded)
         else:
@@ -206,11 +236,11 @@ class Recognizer:
         subsampling = self.model.subsampling_factor
         return [
             dataclasses.replace(hypothesis, text=self.checkpoint.normalizer.normalize(hypothesis.text)).scaled(
-                subsampling * preprocessor.unit_per_frame(source),
+                subsampling * preprocessor.unit_per_frame(item.source),
                 example.start or 0.0,
-                (example.start or 0.0) + preprocessor.extent(source),
+                (example.start or 0.0) + preprocessor.extent(item.source),
             )
-            for example, source, hypothesis in zip(examples, sources, decoded, strict=True)
+            for example, item, hypothesis in zip(examples, loaded, decoded, strict=True)
         ]
 
 
