@@ -42,7 +42,7 @@ def faults(folder: Path, train: Sequence[Example], valid: Sequence[Example], **c
     train_quietly(config, folder / "run")
     diagnosis = diagnose_run(folder / "run", folder / "doctor")
     print(diagnosis.text())
-    return {finding.name for finding in diagnosis.faults}
+    return {finding.name for finding in diagnosis.faults} - {"waiting for data"}  # that depends on the machine
 
 
 @pytest.fixture(scope="module")
