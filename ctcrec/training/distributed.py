@@ -10,9 +10,9 @@ parameters that a step doesn't use have no gradient, as in one process.
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -118,17 +118,18 @@ class World:
         return values
 
 
-@contextlib.contextmanager
-def join_world() -> Iterator[World]:
+def join_world() -> World:
     """The processes that `torchrun` started, or this one alone; talks through NCCL on GPUs, else through Gloo.
+
+    They stay joined until the process ends: another training finds them so. (Joining anew would need new addresses,
+    and `torchrun` hands out one set.)
 
     Raises:
         TrainingError: there are more processes than GPUs on this machine.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World()
-        return
+        return World()
     local = int(os.environ["LOCAL_RANK"])
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -138,8 +139,7 @@ def join_world() -> Iterator[World]:
                 " as --nproc-per-node"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
-    try:
-        yield World(dist.get_rank(), size, torch.device("cuda", local) if on_gpu else torch.device("cpu"))
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+        atexit.register(dist.destroy_process_group)
+    return World(dist.get_rank(), size, torch.device("cuda", local) if on_gpu else torch.device("cpu"))

@@ -88,10 +88,10 @@ def train(
         ConfigError, ManifestError, MediaError, TextError, CheckpointError: what is wrong in the user's files.
         TrainingError: training cannot start or go on, or was stopped; the message says what to do.
     """
-    with join_world() as world:
-        display = TrainingDisplay(console or Console(stderr=True, quiet=not world.is_first))
-        run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None, world)
-        return _train(run, resume, stop_after_steps)
+    world = join_world()
+    display = TrainingDisplay(console or Console(stderr=True, quiet=not world.is_first))
+    run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None, world)
+    return _train(run, resume, stop_after_steps)
 
 
 def _train(run: _Run, resume: bool, stop_after_steps: int | None) -> Summary:
