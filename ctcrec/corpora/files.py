@@ -24,6 +24,8 @@ __all__ = [
     "read_json_rows",
     "read_lines",
     "string_of",
+    "walk_files",
+    "write_medium",
 ]
 
 _LONGEST_LINE = 2**24  # bytes; no transcript is longer, and a packed file of zeros would fill the memory
@@ -122,17 +124,35 @@ def string_of(row: dict[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def find_files(source: Path, endings: tuple[str, ...]) -> list[Path]:
-    """All visible files below a folder whose lower-case names end so, sorted. Links to folders are not followed."""
+def walk_files(source: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each visible folder from `source` on, with the names of its visible files. Links to folders are not followed.
+
+    Raises:
+        CorpusError: a folder cannot be read.
+    """
 
     def fail(error: OSError) -> None:
         raise CorpusError(f"{error.filename}: cannot be read: {error.strerror}")
 
-    found = []
     for folder, folders, names in os.walk(source, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if name.lower().endswith(endings) and not name.startswith(".")]
-    return sorted(found)
+        yield Path(folder), [name for name in names if not name.startswith(".")]
+
+
+def find_files(source: Path, endings: tuple[str, ...]) -> list[Path]:
+    """All visible files below a folder whose lower-case names end so, sorted; see `walk_files`."""
+    walked = walk_files(source)
+    return sorted(folder / name for folder, names in walked for name in names if name.lower().endswith(endings))
+
+
+def write_medium(path: Path, data: bytes) -> Path:
+    """A medium that was inside another file, in one of its own. Raises CorpusError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
+    return path
 
 
 class MediaFolder:

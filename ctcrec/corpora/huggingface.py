@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctcrec.corpora.collecting import Collector, Kind, kind_of
-from ctcrec.corpora.files import MediaFolder, Unusable, find_files, read_json
+from ctcrec.corpora.files import MediaFolder, Unusable, find_files, read_json, write_medium
 from ctcrec.corpora.prepared import Prepared
 from ctcrec.errors import CorpusError
 
@@ -263,13 +263,7 @@ def _file(medium: Any, folder: MediaFolder, target: Path, kind: Kind) -> Path:
         raise Unusable("has neither bytes nor a path of a medium")
     if not data:
         raise Unusable("its medium is empty (0 bytes)")
-    path = target.with_name(target.name + _ending(data, name, kind))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
-    return path
+    return write_medium(target.with_name(target.name + _ending(data, name, kind)), data)
 
 
 def _ending(data: bytes, name: Any, kind: Kind) -> str:

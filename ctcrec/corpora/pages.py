@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ctcrec.corpora.collecting import Collector
 from ctcrec.corpora.crops import Point, crop_line
-from ctcrec.corpora.files import MediaFolder, Unusable, find_files
+from ctcrec.corpora.files import MediaFolder, Unusable, find_files, write_medium
 from ctcrec.corpora.prepared import Prepared
 from ctcrec.errors import CorpusError, MediaError
 from ctcrec.ocr.media import EXTENSIONS, load_gray
@@ -129,12 +130,9 @@ def _add_lines(
 def _write_crop(image: Image.Image, line: PageLine, scale: tuple[float, float], path: Path) -> Path:
     """Cut out a line; raises Unusable where it shows nothing."""
     crop = crop_line(image, _scaled(line.polygon, scale), line.baseline and _scaled(line.baseline, scale))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        crop.save(path)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
-    return path
+    encoded = io.BytesIO()
+    crop.save(encoded, "PNG")
+    return write_medium(path, encoded.getvalue())
 
 
 def _find_image(path: Path, name: str, root: Path, folder: MediaFolder) -> Path:

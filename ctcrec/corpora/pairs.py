@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ctcrec.corpora.files import MediaFolder, Unusable
+from ctcrec.corpora.files import MediaFolder, Unusable, walk_files
 from ctcrec.corpora.prepared import LeftOut, Prepared
 from ctcrec.corpora.splits import Split, group_of
 from ctcrec.errors import CorpusError, MediaError
@@ -111,16 +111,11 @@ def prepare(
 
 def _find_files(source: Path) -> list[str]:
     """All visible files, by their path below `source`, with `/`."""
-
-    def fail(error: OSError) -> None:
-        raise CorpusError(f"{error.filename}: cannot be read: {error.strerror}")
-
     files = []
-    for folder, folders, names in os.walk(source, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(source).as_posix()
+    for folder, names in walk_files(source):
+        below = folder.relative_to(source).as_posix()
         prefix = "" if below == "." else below + "/"
-        files += [prefix + name for name in names if not name.startswith(".")]
+        files += [prefix + name for name in names]
     return files
 
 
