@@ -109,6 +109,11 @@ class World:
             dist.broadcast_object_list(found, 0, device=self.device)
         return found[0]
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
     def gather(self, value: _Found) -> list[_Found]:
         """Every process's value, by rank."""
         values: list[Any] = [None] * self.size

@@ -89,7 +89,7 @@ def train(
         TrainingError: training cannot start or go on, or was stopped; the message says what to do.
     """
     world = join_world()
-    display = TrainingDisplay(console or Console(stderr=True, quiet=not world.is_first))
+    display = TrainingDisplay((console or Console(stderr=True)) if world.is_first else Console(quiet=True))
     run = _Run(config, Path(out), resume, overfit, display, Path(start) if start is not None else None, world)
     return _train(run, resume, stop_after_steps)
 
@@ -430,6 +430,7 @@ class _Run:
             verdict = "near zero: the model can learn these examples" if overfitted else "NOT near zero yet"
             say(f"overfit: loss {train_loss:.3f} nats per token after {progress.epoch} epochs, {verdict}", "bold")
         say(f"best epoch {best['epoch']}: CER {100 * best['cer']:.2f} %, WER {100 * best['wer']:.2f} %; {self.out}")
+        self.world.wait()  # until all is written
         return Summary(self.out, best["cer"], best["wer"], train_loss, progress.epoch, progress.seconds, overfitted)
 
     def facts(self) -> dict[str, Any]:
@@ -445,15 +446,15 @@ class _Run:
         }
 
     def save_state(self) -> None:
-        """Write all that resuming needs."""
+        """Write all that resuming needs; in all processes together, who all find it written afterwards."""
         random_states = self.world.gather(random_state())
-        self._last_save = time.monotonic()
-        if not self.world.is_first:
-            return
         averages = {"ema": self.average.weights} if self.average is not None else {}
         averages |= {f"best-{index}": weights for index, weights in enumerate(self.selection.best_weights)}
         path = self.out / STATE_FILE
-        save_state(path, self.progress, self.model, self.optimizer, self.scaler, averages, random_states)
+        if self.world.is_first:
+            save_state(path, self.progress, self.model, self.optimizer, self.scaler, averages, random_states)
+        self.world.wait()
+        self._last_save = time.monotonic()
 
     def _load_state(self) -> None:
         data, path = self.progress.data, self.out / STATE_FILE
