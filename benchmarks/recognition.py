@@ -108,7 +108,7 @@ def tesseract(language: str, folder: Path) -> System:
         return made
 
     def texts(outputs: list[str]) -> list[str]:
-        return [" ".join(page.split()) for output in outputs for page in output.split("\x1e")[:-1]]
+        return [" ".join(page.split()) for output in outputs for page in output.split("\x1e")]
 
     return System(f"Tesseract {language}", commands, texts, threads=1)
 
