@@ -52,7 +52,8 @@ def diagnose_run(
         DataError: `out` cannot be written.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    checkpoint = load_checkpoint(run, device)
+    with torch.random.fork_rng():  # a model draws its first weights before those of the file replace them
+        checkpoint = load_checkpoint(run, device)
     recognizer = Recognizer(checkpoint, device)  # greedy, or attention without a CTC head
     config, tokenizer, normalizer = checkpoint.config, checkpoint.tokenizer, checkpoint.normalizer
     train = read_texts(config.data.train, normalizer, "data.train")
