@@ -170,7 +170,7 @@ def test_agrees_with_the_cpu(on_gpu: Any, shape: tuple[int, int, int, int], func
 
 
 @interpreted
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_targets_of_several_tiles(on_gpu: Any, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     from ctcrec.ctc import gpu, gpu_viterbi
 
@@ -189,7 +189,7 @@ def test_targets_of_several_tiles(on_gpu: Any, monkeypatch: pytest.MonkeyPatch, 
 
 
 @interpreted
-@pytest.mark.parametrize("scale", [30.0, 1e5])
+@pytest.mark.parametrize("scale", [pytest.param(30.0, marks=pytest.mark.slow), 1e5])
 def test_saturated_outputs(on_gpu: Any, scale: float) -> None:
     logits, *arguments = problem(14, 1, 5, 5, seed=1)
     compare(on_gpu, ctc_loss_from_logits, scale * logits, *arguments, tolerance=max(1e-10, 1e-13 * scale))
