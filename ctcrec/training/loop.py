@@ -356,6 +356,11 @@ class _Run:
         """Validate, keep the best weights, log, and say how it stands."""
         progress, training = self.progress, self.config.training
         weights = self.average.weights if self.average is not None else self.model.state_dict()
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise TrainingError(
+                f"the model's weights are not finite after step {progress.step}: the training has diverged. Try a lower"
+                f" training.learning_rate (now {training.learning_rate:g}) or more training.warmup_steps"
+            )
         result = self.world.found_by_first(lambda: self.selection.validate(weights))
         row = self._epoch_row(result)
         self.log.write("epoch", progress.step, row)
