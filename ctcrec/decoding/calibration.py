@@ -94,7 +94,7 @@ def fit_temperature(decoder: BeamDecoder, emissions: Sequence[Emissions], refere
     )
 
 
-def _best_words(beam: FinalBeam, decoder: BeamDecoder) -> list[tuple[str, list[int]]]:
+def _best_words(beam: FinalBeam, decoder: BeamDecoder) -> list[tuple[str, range]]:
     if len(beam.scores) == 0 or beam.scores.max() == -np.inf:
         return []
     best = beam.of(int(np.argmax(beam.scores)))

@@ -8,14 +8,17 @@ ends. Bytes of SentencePiece's byte fallback (`<0xE2>`) are put together and dec
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 __all__ = ["WORD_START", "join_tokens", "token_surface", "word_groups"]
 
 WORD_START = "\u2581"
 """SentencePiece's mark for "a word starts here"."""
 
+_WORD = re.compile(r"[^ ]+")
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+")
 
@@ -34,27 +37,18 @@ def join_tokens(tokens: Sequence[str], word_delimiter: str = " ") -> str:
     return " ".join([part for part in text.split(" ") if part])
 
 
-def word_groups(tokens: Sequence[str], word_delimiter: str = " ") -> list[tuple[str, list[int]]]:
+def word_groups(tokens: Sequence[str], word_delimiter: str = " ") -> list[tuple[str, range]]:
     """The words of `tokens`, each with the positions of the tokens that have a character in it.
 
     A token that is only a boundary belongs to no word. A token with a boundary inside (possible in SentencePiece
     models trained across whitespace) belongs to every word that it touches.
     """
-    groups: list[tuple[list[str], list[int]]] = []
-    open_word = False
-    for position, token in enumerate(tokens):
-        surface = token_surface(token, word_delimiter)
-        for number, part in enumerate(surface.split(" ") if " " in surface else (surface,)):
-            if number:
-                open_word = False
-            if not part:
-                continue
-            if not open_word:
-                groups.append(([], []))
-                open_word = True
-            groups[-1][0].append(part)
-            groups[-1][1].append(position)
-    return [(_with_bytes("".join(parts)), positions) for parts, positions in groups]
+    surfaces = [token_surface(token, word_delimiter) for token in tokens]
+    ends = list(accumulate(map(len, surfaces)))  # of each token, in characters
+    return [
+        (_with_bytes(word.group()), range(bisect_right(ends, word.start()), bisect_right(ends, word.end() - 1) + 1))
+        for word in _WORD.finditer("".join(surfaces))
+    ]
 
 
 def _with_bytes(text: str) -> str:

@@ -61,14 +61,10 @@ def best_hypotheses(beam: FinalBeam, emissions: Emissions, decoder: _Decoder, nb
     posteriors = beam_posteriors(beam.scores, decoder.temperature)
     chosen: dict[str, int] = {}
     for number in order:
-        if beam.scores[number] == -math.inf:
+        if len(chosen) == nbest or beam.scores[number] == -math.inf:
             break
         text = join_tokens([decoder.tokens[token] for token in beam.of(number)], decoder.word_delimiter)
-        if text in chosen:
-            continue
-        if len(chosen) == nbest:
-            break
-        chosen[text] = int(number)
+        chosen.setdefault(text, int(number))
     return [_hypothesis(text, number, beam, posteriors, emissions, decoder) for text, number in chosen.items()]
 
 

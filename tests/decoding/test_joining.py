@@ -22,8 +22,8 @@ def test_text(tokens: list[str], delimiter: str, text: str) -> None:
 
 
 def test_word_groups_name_the_tokens_of_each_word() -> None:
-    assert word_groups(list(" ab  c ")) == [("ab", [1, 2]), ("c", [5])]
-    assert word_groups(["▁of▁the", "m"]) == [("of", [0]), ("them", [0, 1])]
+    assert word_groups(list(" ab  c ")) == [("ab", range(1, 3)), ("c", range(5, 6))]
+    assert word_groups(["▁of▁the", "m"]) == [("of", range(0, 1)), ("them", range(0, 2))]
 
 
 def test_only_the_delimiter_itself_is_a_boundary() -> None:
