@@ -29,6 +29,7 @@ from ctcrec.corpora import (
     Prepared,
     alto,
     commonvoice,
+    fsdd,
     huggingface,
     iam,
     kaldi,
@@ -199,6 +200,12 @@ TARGETS = {
         ("b/a.gt.txt", "train.lst"),
         lambda source, out: pairs.prepare(source, by_list({"train": source / "train.lst"}, pairs.ENDINGS)),
         (b"\n", b"#", b"b/a", b".gt.txt", b"\xff", *PATHS),
+    ),
+    "fsdd": Target(
+        {f"0_anna_{index}.wav": sound() for index in (0, 5, 10, 11)},
+        ("0_anna_0.wav", "0_anna_10.wav"),
+        lambda source, out: fsdd.prepare(source, out, strings=1, test_strings=1, lengths=(2, 3)),
+        (b"RIFF", b"WAVE", b"data", b"fmt ", b"\xff\xff\xff\xff", b"\0\0\0\0"),
     ),
     "librispeech": Target(
         {
