@@ -276,17 +276,22 @@ class _Search:
 
         All groups of an example go on to the same step, for each counts in the choices of the next.
         """
-        best = scores.masked_fill(~self.alive, -math.inf).amax(2).tolist()  # (n, G)
-        for i, example in enumerate(self.examples):
+        best = scores.masked_fill(~self.alive, -math.inf).amax(2)  # (n, G)
+        finished = [self.finished[example] for example in self.examples]
+        if self.options.beam_threshold < math.inf:
+            ended = [
+                [max((item.score for item in found), default=-math.inf) for found in groups] for groups in finished
+            ]
+            top = torch.maximum(best, torch.tensor(ended, dtype=best.dtype))
+            self.alive &= scores >= (top - self.options.beam_threshold).unsqueeze(2)
+        if not self.falling:
+            return
+        for i, (example, groups) in enumerate(zip(self.examples, finished, strict=True)):
+            if any(len(found) < quota for found, quota in zip(groups, self.quota, strict=True)):
+                continue
             longest = max(self.max_lengths[example], written)
-            settled = self.falling
-            for group, found in enumerate(self.finished[example]):
-                if self.options.beam_threshold < math.inf:
-                    top = max([best[i][group], *(item.score for item in found)])
-                    self.alive[i, group] &= scores[i, group] >= top - self.options.beam_threshold
-                full = len(found) == self.quota[group]
-                settled = settled and full and self.options.bound(best[i][group], longest) <= found[-1].rank
-            if settled:
+            bounds = [self.options.bound(score, longest) for score in best[i].tolist()]
+            if all(bound <= found[-1].rank for bound, found in zip(bounds, groups, strict=True)):
                 self.alive[i] = False
 
     def _follow(

@@ -27,7 +27,6 @@ from ctcrec.models.frontends import frame_mask
 __all__ = ["END", "AttentionDecoder", "AttentionKind", "DecoderOutput", "DecoderState", "Memory"]
 
 END = 0
-_CACHED = 1 << 18  # numbers that a search computes at once, so that they stay in the processor's cache
 AttentionKind = Literal["location", "additive", "dot", "none"]
 
 
@@ -90,24 +89,33 @@ class _AdditiveAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries (N, Q, ·) and their last weights (N, Q, T) → context (N, Q, ·) and weights (N, Q, T)."""
         keys, queries = memory.keys[0], self.query(query)
-        if torch.is_grad_enabled():
-            energy = self._energy(keys, queries, last_weights)
+        searching = not torch.is_grad_enabled() and keys.device.type == "cpu"
+        if searching and keys.dtype == queries.dtype == last_weights.dtype == torch.float32:
+            energy = self._search_energy(keys, queries, last_weights, memory.inside)
         else:
-            room = keys[0].numel() * queries.shape[1]
-            parts = [part.split(max(_CACHED // room, 1)) for part in (keys, queries, last_weights)]
-            energy = torch.cat([self._energy(*part) for part in zip(*parts, strict=True)])
+            energy = self._energy(keys, queries, last_weights)
         weights = _masked_softmax(energy, memory.inside)
         return weights.to(memory.frames.dtype) @ memory.frames, weights
 
     def _energy(self, keys: torch.Tensor, queries: torch.Tensor, last_weights: torch.Tensor) -> torch.Tensor:
-        """(N, Q, T); in a search all that is (N, Q, T, size) is written over itself."""
+        """(N, Q, T)"""
         energy = keys[:, None] + queries[:, :, None]
         if self.convolution is not None and self.location is not None:
             n, count, frames = last_weights.shape
             located = self.convolution(last_weights.reshape(n * count, 1, frames)).transpose(1, 2)
-            energy += self.location(located).view(n, count, frames, -1)
-        energy = torch.tanh(energy) if torch.is_grad_enabled() else energy.tanh_()
-        return self.score(energy).squeeze(3)
+            energy = energy + self.location(located).view(n, count, frames, -1)
+        return self.score(torch.tanh(energy)).squeeze(3)
+
+    def _search_energy(
+        self, keys: torch.Tensor, queries: torch.Tensor, last_weights: torch.Tensor, inside: torch.Tensor
+    ) -> torch.Tensor:
+        """(N, Q, T), compiled."""
+        from ctcrec.models.additive_energies import energies  # Numba takes a while to import
+
+        located = None
+        if self.convolution is not None and self.location is not None:
+            located = (last_weights, self.convolution.weight.squeeze(1), self.location.weight)
+        return energies(keys, queries, self.score.weight[0], inside.sum(1), located)
 
     def follow(
         self, query: torch.Tensor, memory: Memory, last_weights: torch.Tensor

@@ -196,18 +196,37 @@ def test_gradient_reaches_true_frames_only() -> None:
         assert frames.grad[n, length:].abs().sum() == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
-def test_a_search_in_pieces_computes_the_same(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without gradient, energies are computed for a few examples at a time."""
+def test_a_search_computes_what_training_does(
+    options: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without gradient, energies of float32 on the CPU come from compiled code."""
+    monkeypatch.setattr("ctcrec.ctc.threads._LEAST", 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     decoder, frames = build(**options), frames_of()
     memory = decoder.remember(frames, torch.tensor(LENGTHS))
     rows = torch.arange(3).repeat_interleave(2)
     state = decoder.start(memory).select(rows)
-    tokens = torch.tensor([END, 1, 2, 3, 4, 5])
-    whole, after = decoder.step(memory, state, tokens)
-    for size in (1, 200, 10**9):
-        monkeypatch.setattr("ctcrec.models.attention_decoder._CACHED", size)
+    for step, tokens in enumerate(([END] * 6, [1, 2, 3, 4, 5, 1])):
+        whole, after = decoder.step(memory, state, torch.tensor(tokens))
         with torch.no_grad():
-            logits, then = decoder.step(memory, state, tokens)
-        torch.testing.assert_close(logits, whole)
+            logits, then = decoder.step(memory, state, torch.tensor(tokens))
+        torch.testing.assert_close(logits, whole, msg=lambda text, step=step: f"step {step}: {text}")
         torch.testing.assert_close(then.weights, after.weights)
+        state = after
+
+
+@pytest.mark.parametrize("attention", ["location", "additive"])
+def test_a_search_keeps_nan_and_double_precision(attention: str) -> None:
+    decoder, frames = build(attention=attention), frames_of()
+    frames[1, 0, 0] = float("nan")
+    with torch.no_grad():
+        memory = decoder.remember(frames, torch.tensor(LENGTHS))
+        logits, _ = decoder.step(memory, decoder.start(memory), torch.tensor([END] * 3))
+    assert logits.isnan().any(1).tolist() == [False, True, False]
+    decoder, frames = decoder.double(), frames_of().double()
+    with torch.no_grad():
+        memory = decoder.remember(frames, torch.tensor(LENGTHS))
+        logits, _ = decoder.step(memory, decoder.start(memory), torch.tensor([END] * 3))
+    assert logits.dtype == torch.float64 and logits.isfinite().all()
