@@ -4,6 +4,9 @@ PyTorch writes (prefixes, frames, size) to memory for each of the sums and for t
 registers and the cache. f_mt is the last weights of prefix m around frame t, convolved (Chorowski et al. 2015, eq. 8).
 """
 
+# Compiled code is typed by Numba, not by mypy.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 from functools import partial
@@ -66,7 +69,7 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
-def _fill_rows(which, keys, queries, score, lengths, weights, convolution, projection, out):  # type: ignore[no-untyped-def]
+def _fill_rows(which, keys, queries, score, lengths, weights, convolution, projection, out):
     """Rows `which` of `out`; convolution (channels, kernel) and projection (channels, A)."""
     size, (channels, kernel) = len(score), convolution.shape
     share = len(queries) // len(keys)
