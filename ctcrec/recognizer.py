@@ -146,6 +146,11 @@ class Recognizer:
             media = media.detach().cpu().numpy()
         if isinstance(media, np.ndarray) or hasattr(media, "getbands"):  # Pillow's images, without importing it
             return preprocessor.from_memory(media, rate)  # type: ignore[arg-type]
+        if not isinstance(media, str | Path | bytes) and not hasattr(media, "read"):
+            raise InputError(
+                f"cannot recognize a {type(media).__name__}: expected a path, a file, bytes, an array, a tensor or an"
+                " image; several files go one by one, or as examples to transcribe_all"
+            )
         if rate is not None:
             raise InputError("a rate belongs to samples in memory; a file has its own")
         if isinstance(media, str | Path):

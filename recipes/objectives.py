@@ -31,11 +31,6 @@ MODELS = {
     "smoothing": ["loss.ctc_weight=0.5", "loss.label_smoothing=0.1"],
     "attention": ["loss.ctc_weight=0", "loss.label_smoothing=0"],
 }
-DECODINGS = {
-    "greedy": ["--decode", "greedy"],
-    "joint": ["--decode", "joint", "--set", "beam_size=10", "--set", "ctc_weight=0.3"],
-    "attention": ["--decode", "attention", "--set", "beam_size=10"],
-}
 
 
 @dataclass(frozen=True)
@@ -46,6 +41,14 @@ class Task:
     config: Path
     settings: list[str]
     epochs: int
+    ctc_weight: float  # of the joint decoding, chosen on validation data
+
+    def decoding(self, name: str) -> list[str]:
+        """Options of `ctcrec evaluate`."""
+        if name == "greedy":
+            return ["--decode", "greedy"]
+        weight = [f"ctc_weight={self.ctc_weight}"] if name == "joint" else []
+        return ["--decode", name, *(word for setting in ["beam_size=10", *weight] for word in ("--set", setting))]
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ ROWS = [
     Row("pure attention", "attention", "attention"),
 ]
 SHARED = ["training.workers=0", "training.learning_rate=0.002", "training.warmup_steps=20", "training.average=ema"]
-DIGITS = Task("digits", CONFIGS / "speech/digits_joint.yaml", [*SHARED, "training.batch_frames=2000"], 2)
-LINES = Task("lines", CONFIGS / "ocr/printed_lines_joint.yaml", [*SHARED, "training.max_batch_size=8"], 1)
+DIGITS = Task("digits", CONFIGS / "speech/digits_joint.yaml", [*SHARED, "training.batch_frames=2000"], 3, 0.3)
+LINES = Task("lines", CONFIGS / "ocr/printed_lines_joint.yaml", [*SHARED, "training.max_batch_size=4"], 7, 0.6)
 
 
 def digits(out: Path) -> tuple[list[Path], Path, Path]:
     """Manifests to train on, to validate on, and to test on."""
     strings = out / "strings"
-    prepare("fsdd", SAMPLES / "digits", strings, "--strings", 400, "--test-strings", 200)
+    prepare("fsdd", SAMPLES / "digits", strings, "--strings", 800, "--test-strings", 200)
     return [strings / "train.jsonl"], strings / "valid.jsonl", strings / "test.jsonl"
 
 
@@ -94,10 +97,10 @@ def run_task(
     train, valid, test = data
     manifests = [f"data.train=[{','.join(map(str, train))}]", f"data.valid=[{valid}]"]
     settings = [*manifests, *task.settings, f"seed={seed}", f"training.epochs={task.epochs}"]
-    results = decode("start", start, out.parent / "start", test)
+    results = decode(task, "start", start, out.parent / "start", test)
     for model, own in MODELS.items():
         train_model(task.config, out / model, [*settings, *own], start)
-        results |= decode(model, out / model, out / model, test)
+        results |= decode(task, model, out / model, out / model, test)
     return results
 
 
@@ -112,7 +115,7 @@ def train_model(config: Path, run: Path, settings: list[str], start: Path) -> No
     ctcrec("train", config, "--from", start, "--out", run, *options)
 
 
-def decode(model: str, run: Path, out: Path, test: Path) -> dict[str, tuple[float, float]]:
+def decode(task: Task, model: str, run: Path, out: Path, test: Path) -> dict[str, tuple[float, float]]:
     """The rows of one model, evaluated into `out` unless they are already."""
     results = {}
     for row in ROWS:
@@ -120,7 +123,7 @@ def decode(model: str, run: Path, out: Path, test: Path) -> dict[str, tuple[floa
             continue
         report = out / f"evaluation-{row.decoding}/report.json"
         if not report.is_file():
-            ctcrec("evaluate", run, test, "--out", report.parent, *DECODINGS[row.decoding])
+            ctcrec("evaluate", run, test, "--out", report.parent, *task.decoding(row.decoding))
         rates = json.loads(report.read_text(encoding="utf-8"))
         results[row.name] = (100 * rates["words"]["rate"], 100 * rates["characters"]["rate"])
     return results

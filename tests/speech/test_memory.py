@@ -70,3 +70,5 @@ def test_a_recognizer_takes_arrays_and_tensors(trained_models: dict[str, Trained
     assert doubled.text == expected.text
     with pytest.raises(InputError, match="a rate belongs to samples in memory"):
         recognizer.transcribe(b"RIFF", 16000)
+    with pytest.raises(InputError, match="cannot recognize a list: expected a path, a file, bytes"):
+        recognizer.transcribe([WAVE])  # type: ignore[arg-type]
