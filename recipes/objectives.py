@@ -4,9 +4,9 @@
     python recipes/objectives.py [--only digits|lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
 
 Each row of the table is the demo's model trained on for a few epochs: with CTC as before, or with a decoder that starts
-from nothing, beside CTC or alone. Minimum character errors of CTC's n-best is for two more epochs of the pure CTC model. Every step is a `ctcrec` command that
-is printed; what is done is not done again, so an interrupted recipe goes on. A corpus's table is `table.md` in its
-folder.
+from nothing, beside CTC or alone. Minimum character errors of CTC's n-best is for two more epochs of the pure CTC
+model. Every step is a `ctcrec` command that is printed; what is done is not done again, so an interrupted recipe goes
+on. A corpus's table is `table.md` in its folder.
 """
 
 import argparse
