@@ -476,6 +476,9 @@ class DecodingConfig(Section):
     lm_weight: float | None = Field(None, description="factor of the model's ln p")
     word_score: float | None = Field(None, description="added for every word")
     unknown_score: float | None = Field(None, description="added for every word that lexicon or model lacks")
+    unknown_letter_score: float | None = Field(
+        None, le=0.0, description="added for each of its letters after the first with which no known word begins"
+    )
     lexicon: str | None = Field(None, description="file of the words that may be written, one a line")
     hotwords: str | None = Field(None, description="file of phrases to prefer, one a line, with a tab and a weight")
     hotword_weight: float | None = Field(None, description="of hotwords without a weight")

@@ -30,7 +30,17 @@ DECODING_FILE = "decoding.yaml"
 _HOTWORD_WEIGHT = 10.0
 FILES = ("lm", "lexicon", "hotwords")
 _BEAM = ("beam_size", "beam_size_token", "beam_threshold", "blank_skip_threshold", "temperature")
-_TEXT = (*FILES, "lm_unit", "lm_weight", "word_score", "unknown_score", "hotword_weight", "characters", "pattern")
+_TEXT = (
+    *FILES,
+    "lm_unit",
+    "lm_weight",
+    "word_score",
+    "unknown_score",
+    "unknown_letter_score",
+    "hotword_weight",
+    "characters",
+    "pattern",
+)
 
 Decode = Callable[[Sequence[torch.Tensor]], list[Hypothesis]]
 """(T, C) log-probabilities of each example → its best hypothesis, with spans in frames."""

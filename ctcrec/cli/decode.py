@@ -55,6 +55,9 @@ def decode(
     word_score: Annotated[float | None, typer.Option(help="Added for every word.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="Words that may be written, one a line.")] = None,
     unknown_score: Annotated[float | None, typer.Option(help="Added for unknown words; opens the lexicon.")] = None,
+    unknown_letter_score: Annotated[
+        float | None, typer.Option(help="Added for each letter of them where no known word goes on; -2 if not given.")
+    ] = None,
     hotwords: Annotated[
         Path | None, typer.Option(help="Phrases to prefer, one a line, each with a tab and its weight or without.")
     ] = None,
@@ -76,7 +79,8 @@ def decode(
     options: dict[str, Any] = {
         "beam_size": beam_size, "beam_size_token": beam_size_token, "beam_threshold": beam_threshold,
         "blank_skip_threshold": blank_skip_threshold, "lm_unit": lm_unit and lm_unit.value, "lm_weight": lm_weight,
-        "word_score": word_score, "unknown_score": unknown_score, "characters": characters, "pattern": pattern,
+        "word_score": word_score, "unknown_score": unknown_score, "unknown_letter_score": unknown_letter_score,
+        "characters": characters, "pattern": pattern,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if method is Method.GREEDY:

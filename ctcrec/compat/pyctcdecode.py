@@ -185,7 +185,8 @@ class BeamSearchDecoderCTC:
                 lexicon = None
                 if lm.unigrams is not None:
                     lexicon = [word for word in lm.unigrams if word in lm.model and set(word) <= set("".join(labels))]
-                options = {"lm": lm.model, "lexicon": lexicon or None, "unknown_score": -1.0, "lm_boundary": boundary}
+                unknown = {"unknown_score": -1.0, "unknown_letter_score": 0.0}
+                options = {"lm": lm.model, "lexicon": lexicon or None, "lm_boundary": boundary, **unknown}
             self._built[boundary] = BeamDecoder(labels, blank=labels.index(""), **options)
         decoder = self._built[boundary].reweighted(
             lm_weight=lm.alpha if lm is not None else 0.0,

@@ -23,6 +23,7 @@ __all__ = ["Alphabet", "FusionOptions", "build_fusion", "hotword_tables", "rewei
 LN10 = math.log(10.0)
 DEFAULT_LM_WEIGHT = 0.5
 DEFAULT_UNKNOWN_SCORE = -10.0
+DEFAULT_UNKNOWN_LETTER_SCORE = -2.0
 DEFAULT_HOTWORD_WEIGHT = 10.0
 _SPACES_IN_MODELS = (
     "|",
@@ -42,6 +43,7 @@ class FusionOptions:
     word_score: float = 0.0
     lexicon: Sequence[str] | None = None
     unknown_score: float | None = None
+    unknown_letter_score: float | None = None
     hotwords: Mapping[str, float] | Iterable[str] | None = None
     hotword_weight: float | None = None
     characters: Iterable[str] | None = None
@@ -62,9 +64,17 @@ class FusionOptions:
         has_words = self.lexicon is not None or (self.lm is not None and self.lm_unit == "word")
         if self.unknown_score is not None and not has_words:
             raise ConfigError("unknown_score needs a lexicon or a word-level lm: without them no word is unknown")
+        if self.unknown_letter_score is not None:
+            if not has_words or (self.lexicon is not None and self.unknown_score is None):
+                raise ConfigError(
+                    "unknown_letter_score needs a word-level lm, or a lexicon with unknown_score:"
+                    " else no word is unknown"
+                )
+            if not self.unknown_letter_score <= 0.0:
+                raise ConfigError(f"unknown_letter_score must be at most 0, not {self.unknown_letter_score}")
         if self.hotwords is None and self.hotword_weight is not None:
             raise ConfigError("hotword_weight is given but no hotwords")
-        for name in ("word_score", "unknown_score", "hotword_weight"):
+        for name in ("word_score", "unknown_score", "unknown_letter_score", "hotword_weight"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise ConfigError(f"{name} must be a finite number, not {value}")
@@ -138,7 +148,7 @@ def build_fusion(
     mask_next, mask_final = np.zeros((1, 1), np.int32), np.ones(1, dtype=bool)
     if options.pattern is not None:
         mask_next, mask_final = compile_mask(options.pattern, alphabet.symbols)
-    unknown_score = options.unknown_score
+    unknown_score, unknown_letter_score = options.unknown_score, options.unknown_letter_score
     fusion = Fusion(
         active=bool(lm or words is not None or options.hotwords or options.pattern is not None or options.word_score),
         allowed=_allowed(alphabet, blank, options),
@@ -158,6 +168,7 @@ def build_fusion(
         has_lexicon=words is not None,
         closed=options.lexicon is not None and unknown_score is None,
         unknown_score=DEFAULT_UNKNOWN_SCORE if unknown_score is None else unknown_score,
+        unknown_letter_score=DEFAULT_UNKNOWN_LETTER_SCORE if unknown_letter_score is None else unknown_letter_score,
         unknown_potential=0.0,
         lexicon=trie,
         has_hotwords=options.hotwords is not None,

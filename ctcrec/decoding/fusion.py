@@ -49,6 +49,7 @@ class Fusion(NamedTuple):
     word_score: for every word.
     has_lexicon, closed: whether there is a lexicon, and whether it forbids other words.
     unknown_score: for every word that the lexicon does not have.
+    unknown_letter_score: for every symbol of it after the first with which no word of the lexicon begins; at most 0.
     unknown_potential: what an unknown word is expected to get from the language model.
     lexicon: the trie.
     has_hotwords, hotwords: the automaton of the hotwords.
@@ -75,6 +76,7 @@ class Fusion(NamedTuple):
     has_lexicon: bool
     closed: bool
     unknown_score: float
+    unknown_letter_score: float
     unknown_potential: float
     lexicon: LexiconTrie
     has_hotwords: bool
@@ -173,6 +175,8 @@ def extend(
                 if fusion.closed:
                     return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
                 gain += fusion.unknown_score
+        elif fusion.has_lexicon:
+            gain += fusion.unknown_letter_score
         if fusion.has_hotwords:
             hotword = wide(fusion.hotwords.next_state[hotword, fusion.hotwords.column[symbol]])
             gain += fusion.hotwords.reward[hotword]

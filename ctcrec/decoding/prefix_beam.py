@@ -35,7 +35,7 @@ class BeamDecoder:
     The score of a hypothesis is the natural logarithm of its probability, summed over all alignments
     (`acoustic_score`), plus (`lm_score`)
 
-        lm_weight * ln p_lm(words, </s>) + word_score * words + unknown_score * unknown words + weights of hotwords
+        lm_weight * ln p_lm(words, </s>) + word_score * words + score of unknown words + weights of hotwords
 
     and the hypotheses of an utterance are sorted by it; each text stands once, with its best tokens. An utterance for
     which nothing in the beam satisfies lexicon and mask gives one empty hypothesis of score -inf. Confidences are
@@ -56,6 +56,8 @@ class BeamDecoder:
         lexicon: words; without `unknown_score`, no other words are written.
         unknown_score: added for every word that the lexicon, or else a word-level lm, does not have. Without a lexicon
             -10 if not given.
+        unknown_letter_score: added for every letter of such a word after the first with which no known word begins, at
+            most 0, so that words run together do not pass for one unknown word; -2 if not given.
         hotwords: phrases to prefer, as whole words, or a mapping from phrase to its weight.
         hotword_weight: added for every hotword written; 10 if not given.
         characters: the characters that may be written, besides spaces; None for all.
@@ -86,6 +88,7 @@ class BeamDecoder:
         word_score: float = 0.0,
         lexicon: Sequence[str] | None = None,
         unknown_score: float | None = None,
+        unknown_letter_score: float | None = None,
         hotwords: Mapping[str, float] | Iterable[str] | None = None,
         hotword_weight: float | None = None,
         characters: Iterable[str] | None = None,
@@ -121,6 +124,7 @@ class BeamDecoder:
             word_score=word_score,
             lexicon=lexicon,
             unknown_score=unknown_score,
+            unknown_letter_score=unknown_letter_score,
             hotwords=hotwords,
             hotword_weight=hotword_weight,
             characters=characters,

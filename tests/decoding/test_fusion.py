@@ -82,9 +82,10 @@ def test_word_language_model(words: tuple[NGrams, NGramLM], seed: int, frames: i
     entries, lm = words
     tokens = PIECES if pieces else TOKENS
     log_probs = emissions(seed, frames)
-    decoder = BeamDecoder(tokens, lm=lm, unknown_score=-1.5, **WEIGHTS, **EVERYTHING)
+    options = {"unknown_score": -1.5, "unknown_letter_score": -0.7, **WEIGHTS}
+    decoder = BeamDecoder(tokens, lm=lm, **options, **EVERYTHING)
     known = {"a", "ab", "ba", "bb"}
-    check(decoder, log_probs, exhaustive(log_probs, tokens, 0, lm=entries, unknown_score=-1.5, known=known, **WEIGHTS))
+    check(decoder, log_probs, exhaustive(log_probs, tokens, 0, lm=entries, known=known, **options))
 
 
 @settings(deadline=None, max_examples=8)
@@ -95,7 +96,8 @@ def test_lexicon(words: tuple[NGrams, NGramLM], seed: int, frames: int, closed: 
     log_probs = emissions(seed, frames)
     unknown = None if closed else -2.0
     options = {"lm": lm, **WEIGHTS} if with_lm else {}
-    decoder = BeamDecoder(TOKENS, lexicon=lexicon, unknown_score=unknown, **options, **EVERYTHING)
+    letter = {} if closed else {"unknown_letter_score": -0.5}
+    decoder = BeamDecoder(TOKENS, lexicon=lexicon, unknown_score=unknown, **letter, **options, **EVERYTHING)
     # a lexicon's word that the language model lacks is <unk> to it, and so are words outside the lexicon
     inside = {key: value for key, value in entries.items() if {*key} <= {*lexicon, "<s>", "</s>", "<unk>"}}
     expected = exhaustive(
@@ -105,6 +107,7 @@ def test_lexicon(words: tuple[NGrams, NGramLM], seed: int, frames: int, closed: 
         lexicon=set(lexicon),
         unknown_score=unknown,
         known=set(lexicon),
+        **letter,
         **({"lm": inside, **WEIGHTS} if with_lm else {}),
     )
     check(decoder, log_probs, expected)
@@ -159,10 +162,11 @@ def test_everything_at_once(words: tuple[NGrams, NGramLM]) -> None:
     entries, lm = words
     for seed in range(5):
         log_probs = emissions(seed, 5)
-        options = {"hotwords": {"ab": 1.0}, "pattern": "[ab ]+", **WEIGHTS}
-        decoder = BeamDecoder(TOKENS, lm=lm, unknown_score=-1.0, **options, **EVERYTHING)
+        unknown = {"unknown_score": -1.0, "unknown_letter_score": -2.0}
+        options = {"hotwords": {"ab": 1.0}, "pattern": "[ab ]+", **unknown, **WEIGHTS}
+        decoder = BeamDecoder(TOKENS, lm=lm, **options, **EVERYTHING)
         known = {"a", "ab", "ba", "bb"}
-        expected = exhaustive(log_probs, TOKENS, 0, lm=entries, unknown_score=-1.0, known=known, **options)
+        expected = exhaustive(log_probs, TOKENS, 0, lm=entries, known=known, **options)
         check(decoder, log_probs, expected)
 
 

@@ -232,6 +232,7 @@ def test_wrong_arguments() -> None:
     for options in (
         {"beam_size": 0}, {"beam_threshold": 0.0}, {"beam_size_token": 0}, {"blank_skip_threshold": 0.0},
         {"temperature": -1.0}, {"lm_weight": 0.5}, {"unknown_score": -1.0}, {"hotword_weight": 1.0},
+        {"unknown_letter_score": -1.0},
         {"lm_unit": "char"}, {"lm_unit": "token"}, {"word_score": math.inf}, {"hotwords": []},
     ):  # fmt: skip
         with pytest.raises(ConfigError):

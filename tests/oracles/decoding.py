@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -59,6 +60,7 @@ def exhaustive(
     word_score: float = 0.0,
     lexicon: set[str] | None = None,
     unknown_score: float | None = None,
+    unknown_letter_score: float = 0.0,
     known: set[str] | None = None,
     hotwords: Mapping[str, float] | None = None,
     characters: set[str] | None = None,
@@ -66,7 +68,8 @@ def exhaustive(
 ) -> list[tuple[str, float]]:
     """(text, score) of every text, best first; a text has the score of its best token sequence.
 
-    `known` are the words that cost no unknown_score when the lexicon is not closed.
+    `known` are the words that cost no unknown_score when the lexicon is not closed; another word costs
+    unknown_letter_score for each letter after the first with which no known word begins.
     """
     best: dict[str, float] = {}
     for sequence, acoustic in sequence_probabilities(log_probs, blank).items():
@@ -81,7 +84,10 @@ def exhaustive(
             continue
         score = acoustic + word_score * len(words)
         if unknown_score is not None and known is not None:
-            score += unknown_score * sum(word not in known for word in words)
+            for word in words:
+                if word not in known:
+                    shared = max(len(os.path.commonprefix([word, other])) for other in known)
+                    score += unknown_score + unknown_letter_score * max(len(word) - shared - 1, 0)
         if lm is not None:
             score += lm_weight * math.log(10) * sentence_log10(lm, words)
         if token_lm is not None:
