@@ -48,6 +48,7 @@ from ctcrec.text import Normalizer
 
 LETTERS = ["-", "|", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
 LM_WEIGHT, WORD_SCORE = 0.6, 0.5
+PYCTCDECODE_THRESHOLD = 10.0  # its default, beam_prune_logp = -10
 Decode = Callable[[np.ndarray], tuple[str, list[int] | None]]
 
 PYCTCDECODE = """
@@ -98,11 +99,13 @@ def exact_score(emissions: np.ndarray, tokens: list[int]) -> float:
     ).item()
 
 
-def ctcrec(tokens: list[str], beam: int, lm: NGramLM | None, words: list[str] | None = None) -> Decode:
+def ctcrec(
+    tokens: list[str], beam: int, lm: NGramLM | None, words: list[str] | None = None, threshold: float = 50.0
+) -> Decode:
     options = {"lm": lm, "lm_weight": LM_WEIGHT, "word_score": WORD_SCORE} if lm is not None else {}
     if words is not None:
         options["lexicon"] = words
-    decoder = BeamDecoder(tokens, beam_size=beam, beam_threshold=50.0, word_delimiter="|", **options)
+    decoder = BeamDecoder(tokens, beam_size=beam, beam_threshold=threshold, word_delimiter="|", **options)
 
     def decode(emissions: np.ndarray) -> tuple[str, list[int] | None]:
         [[best]] = decoder([emissions], threads=1)
@@ -376,11 +379,12 @@ def run_beams(
             for decoder, point in compare(case, arguments.repeats).items():
                 curves.setdefault(decoder, []).append(point)
             if arguments.pyctcdecode and arpa is not None:
-                few = ctcrec(tokens, beam, NGramLM.load(binary) if binary else None)
-                ours = ours_alone(few, batch[:5])
-                pyctcdecode(
-                    arguments.pyctcdecode, f"{name}, beam {beam}, 5 utterances", batch[:5], texts[:5], beam, arpa, ours
-                )
+                same, lm = f"{name}, beam {beam}, 5 utterances", NGramLM.load(binary) if binary else None
+                ours = ours_alone(ctcrec(tokens, beam, lm), batch[:5])
+                pyctcdecode(arguments.pyctcdecode, same, batch[:5], texts[:5], beam, arpa, ours)
+                pruned = ctcrec(tokens, beam, lm, threshold=PYCTCDECODE_THRESHOLD)
+                rate = error_rate([pruned(one)[0] for one in batch[:5]], texts[:5])
+                report(same, "ctcrec, pruned alike", ours_alone(pruned, batch[:5]), ours, np.nan, None, rate, np.nan)
     if arguments.plot:
         plot(curves, name, arguments.plot)
 
