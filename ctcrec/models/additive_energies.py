@@ -80,7 +80,7 @@ def _fill_rows(which, keys, queries, score, lengths, weights, convolution, proje
             features[f, :frames] = _ZERO
             for k in range(kernel):
                 shift, factor = k - kernel // 2, convolution[f, k]
-                first, last = max(-shift, 0), min(frames, frames - shift)
+                first, last = max(-shift, 0), max(min(frames, frames - shift), 0)
                 moved, into = weights[m, first + shift : last + shift], features[f, first:last]
                 for t in range(len(into)):
                     into[t] += factor * moved[t]
