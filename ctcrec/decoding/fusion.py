@@ -49,7 +49,8 @@ class Fusion(NamedTuple):
     word_score: for every word.
     has_lexicon, closed: whether there is a lexicon, and whether it forbids other words.
     unknown_score: for every word that the lexicon does not have.
-    unknown_letter_score: for every symbol of it after the first with which no word of the lexicon begins; at most 0.
+    unknown_letter_score: for every symbol of it after the first with which no word of the lexicon begins, unless a
+        hotword is under way; at most 0.
     unknown_potential: what an unknown word is expected to get from the language model.
     lexicon: the trie.
     has_hotwords, hotwords: the automaton of the hotwords.
@@ -169,17 +170,18 @@ def extend(
                 mask = wide(fusion.mask_next[mask, symbol])
             if mask < 0:
                 return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
-        if fusion.has_lexicon and lexicon >= 0:
+        unknown = fusion.has_lexicon and lexicon < 0
+        if fusion.has_lexicon and not unknown:
             lexicon = trie_child(fusion.lexicon, lexicon, symbol)
             if lexicon < 0:
                 if fusion.closed:
                     return False, 0.0, 0.0, lm, lexicon, hotword, mask, text
                 gain += fusion.unknown_score
-        elif fusion.has_lexicon:
-            gain += fusion.unknown_letter_score
         if fusion.has_hotwords:
             hotword = wide(fusion.hotwords.next_state[hotword, fusion.hotwords.column[symbol]])
             gain += fusion.hotwords.reward[hotword]
+        if unknown and not (fusion.has_hotwords and fusion.hotwords.potential[hotword] > 0.0):
+            gain += fusion.unknown_letter_score
         text = _IN_WORD
     potential = fusion.hotwords.potential[hotword] if fusion.has_hotwords else 0.0
     if text == _IN_WORD:

@@ -56,8 +56,8 @@ class BeamDecoder:
         lexicon: words; without `unknown_score`, no other words are written.
         unknown_score: added for every word that the lexicon, or else a word-level lm, does not have. Without a lexicon
             -10 if not given.
-        unknown_letter_score: added for every letter of such a word after the first with which no known word begins, at
-            most 0, so that words run together do not pass for one unknown word; -2 if not given.
+        unknown_letter_score: added for every letter of such a word after the first with which no known word begins,
+            except in a hotword; at most 0. So words run together do not pass for one unknown word. -2 if not given.
         hotwords: phrases to prefer, as whole words, or a mapping from phrase to its weight.
         hotword_weight: added for every hotword written; 10 if not given.
         characters: the characters that may be written, besides spaces; None for all.

@@ -113,6 +113,35 @@ def test_lexicon(words: tuple[NGrams, NGramLM], seed: int, frames: int, closed: 
     check(decoder, log_probs, expected)
 
 
+@settings(deadline=None, max_examples=12)
+@given(seed=st.integers(0, 10**6), frames=st.integers(3, 6))
+def test_letters_of_unknown_words_and_of_hotwords(seed: int, frames: int) -> None:
+    """`bba` is a hotword and unknown, and so is the second word of `a bbb`; other words are unknown only."""
+    log_probs = emissions(seed, frames)
+    hotwords = {"bba": 1.5, "a bbb": 1.0}
+    options = {"unknown_score": -1.0, "unknown_letter_score": -0.7, "hotwords": hotwords}
+    decoder = BeamDecoder(TOKENS, lexicon=["a"], **options, **EVERYTHING)
+    check(decoder, log_probs, exhaustive(log_probs, TOKENS, 0, known={"a"}, **options))
+
+
+def test_an_unknown_hotword_costs_no_letters(words: tuple[NGrams, NGramLM]) -> None:
+    """A name that the model lacks is written where it is asked for, however long it is."""
+    _, lm = words
+    name = "baabbaab"
+    log_probs = np.full((2 * len(name), len(TOKENS)), math.log(0.02), dtype=np.float32)
+    for place, letter in enumerate(name):
+        log_probs[2 * place, TOKENS.index(letter)] = math.log(0.94)
+        log_probs[2 * place + 1, 0] = math.log(0.94)
+    scores = {}
+    for letter_score in (0.0, -5.0):
+        decoder = BeamDecoder(TOKENS, lm=lm, lm_weight=0.5, unknown_letter_score=letter_score, hotwords=[name])
+        best = decoder([log_probs])[0][0]
+        assert best.text == name
+        scores[letter_score] = best.score
+    assert scores[0.0] == pytest.approx(scores[-5.0])
+    assert BeamDecoder(TOKENS, lm=lm, lm_weight=0.5, unknown_letter_score=-5.0)([log_probs])[0][0].text != name
+
+
 @settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 5))
 def test_token_language_model(seed: int, frames: int, tmp_path_factory: pytest.TempPathFactory) -> None:

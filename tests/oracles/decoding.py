@@ -69,7 +69,8 @@ def exhaustive(
     """(text, score) of every text, best first; a text has the score of its best token sequence.
 
     `known` are the words that cost no unknown_score when the lexicon is not closed; another word costs
-    unknown_letter_score for each letter after the first with which no known word begins.
+    unknown_letter_score for each letter after the first with which no known word begins, except where the text up to
+    there ends with the beginning of a hotword (in scripts with word boundaries).
     """
     best: dict[str, float] = {}
     for sequence, acoustic in sequence_probabilities(log_probs, blank).items():
@@ -84,10 +85,15 @@ def exhaustive(
             continue
         score = acoustic + word_score * len(words)
         if unknown_score is not None and known is not None:
+            beginnings = {f" {phrase[:end]}" for phrase in hotwords or {} for end in range(1, len(phrase) + 1)}
+            before = ""
             for word in words:
                 if word not in known:
                     shared = max(len(os.path.commonprefix([word, other])) for other in known)
-                    score += unknown_score + unknown_letter_score * max(len(word) - shared - 1, 0)
+                    letters = [f"{before} {word[:end]}" for end in range(shared + 2, len(word) + 1)]
+                    charged = sum(not letter.endswith(tuple(beginnings)) for letter in letters)
+                    score += unknown_score + unknown_letter_score * charged
+                before += f" {word}"
         if lm is not None:
             score += lm_weight * math.log(10) * sentence_log10(lm, words)
         if token_lm is not None:
