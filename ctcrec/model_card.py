@@ -14,6 +14,7 @@ import yaml
 
 from ctcrec.checkpoint import Checkpoint, load_checkpoint
 from ctcrec.errors import CheckpointError
+from ctcrec.pretrained import About, Score
 from ctcrec.provenance import read_run
 
 __all__ = ["CARD_FILE", "model_card"]
@@ -24,8 +25,13 @@ _WHAT = {"speech": "speech", "ocr": "images of text lines"}
 _UNITS = (("words", "WER"), ("characters", "CER"))
 
 
-def model_card(run: Path) -> str:
-    """The card of a run.
+def model_card(run: Path, name: str | None = None, about: About | None = None) -> str:
+    """The card of a run, or of a model that it was made into.
+
+    Args:
+        run: its directory.
+        name: of the model; the run's if not given.
+        about: what is known of the model: its licence and the scores of its own weights.
 
     Raises:
         CheckpointError: the directory holds no model, or no `run.json`, or a damaged report.
@@ -33,15 +39,16 @@ def model_card(run: Path) -> str:
     record = read_run(run)
     checkpoint = load_checkpoint(run)
     reports = list(_reports(run))
-    name = run.resolve().name
+    name = name or run.resolve().name
+    shipped = about.scores if about is not None else ()
     parts = [
-        _front_matter(record, checkpoint, reports),
+        _front_matter(record, checkpoint, reports, about),
         f"# {name}\n\nRecognizes {_WHAT[checkpoint.config.modality]} with {_heads(checkpoint)}; made with ctcrec.\n",
-        "## Scores\n\n" + _scores(reports, record),
+        "## Scores\n\n" + _shipped_scores(shipped) + _scores(reports, record, bool(shipped)),
         "## Data\n\n" + _data(record),
         "## Model\n\n" + _model(checkpoint),
         "## Training\n\n" + _training(record),
-        f"## Use\n\n```\nctcrec transcribe FILE --run {name}\n```\n",
+        f"## Use\n\n```\nctcrec transcribe FILE --{'run' if about is None else 'model'} {name}\n```\n",
     ]
     return "\n".join(parts)
 
@@ -61,9 +68,12 @@ def _reports(run: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise CheckpointError(f"{path}: cannot be read ({error}); evaluate again, or remove it") from None
 
 
-def _front_matter(record: Mapping[str, Any], checkpoint: Checkpoint, reports: Sequence[tuple[str, Any]]) -> str:
-    """What model hubs read: task, languages, licences of the data, error rates."""
-    values: dict[str, Any] = {
+def _front_matter(
+    record: Mapping[str, Any], checkpoint: Checkpoint, reports: Sequence[tuple[str, Any]], about: About | None
+) -> str:
+    """What model hubs read: licence, task, languages, licences of the data, error rates."""
+    values: dict[str, Any] = {} if about is None else {"license": about.license}
+    values |= {
         "library_name": "ctcrec",
         "pipeline_tag": _TASKS[checkpoint.config.modality],
         "tags": [*_heads(checkpoint).lower().split(" and "), checkpoint.config.modality],
@@ -87,7 +97,21 @@ def _said(record: Mapping[str, Any], key: str) -> dict[str, int]:
     return total
 
 
-def _scores(reports: Sequence[tuple[str, Any]], record: Mapping[str, Any]) -> str:
+def _shipped_scores(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    lines = [
+        "Of the shipped weights (float16):",
+        "",
+        "| data | decoding | examples | WER | CER |",
+        "|---|---|---|---|---|",
+    ]
+    for s in scores:
+        lines.append(f"| {s.data} | {s.decoding} | {s.examples} | {100 * s.wer:.2f} % | {100 * s.cer:.2f} % |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _scores(reports: Sequence[tuple[str, Any]], record: Mapping[str, Any], others: bool) -> str:
     best = record["sessions"][-1].get("best") or {}
     lines = []
     if best:
@@ -95,10 +119,11 @@ def _scores(reports: Sequence[tuple[str, Any]], record: Mapping[str, Any]) -> st
             f"Validation, greedy, best epoch ({best['epoch']}): WER {100 * best['wer']:.2f} %,"
             f" CER {100 * best['cer']:.2f} %. These chose the weights, so they are no test.\n"
         )
-    if not reports:
+    if not reports and not others:
         lines.append(
             "No evaluation lies in the run's directory: `ctcrec evaluate RUN MANIFEST --out RUN/evaluation`.\n"
         )
+    if not reports:
         return "\n".join(lines)
     lines += [
         "| evaluation | examples | " + " | ".join(f"{name} [95 %]" for _, name in _UNITS) + " |",

@@ -101,7 +101,8 @@ def pack(
     about = About(**{**_fields(about), "low_confidence": rounded, "scores": tuple(scores)})
     write_about(folder, about)
     write_atomically(folder / LICENSE_FILE, license_text or _notice(folder.name, license, about.data))
-    write_atomically(folder / CARD_FILE, _card(run, folder.name, about))
+    # absolute folders mean nothing on another machine
+    write_atomically(folder / CARD_FILE, _FOLDERS.sub("", model_card(run, folder.name, about)))
     size = sum(path.stat().st_size for path in folder.iterdir())
     return Packed(folder, size, about)
 
@@ -177,22 +178,3 @@ def _notice(name: str, license: str, data: Sequence[str]) -> str:
     address = f" ({_LICENSES[license]})" if license in _LICENSES else ""
     sources = "".join(f"- {item}\n" for item in data)
     return f"The weights of {name} are licensed under {license}{address}.\n\nThey were trained on:\n{sources}"
-
-
-def _card(run: Path, name: str, about: About) -> str:
-    """The run's card under the model's name, with its licence and the scores of the shipped weights; absolute folders
-    mean nothing on another machine and are left out."""
-    old = run.resolve().name
-    text = model_card(run).replace(f"# {old}\n", f"# {name}\n", 1).replace(f"--run {old}", f"--model {name}")
-    text = text.replace("---\n", f"---\nlicense: {about.license}\n", 1)
-    rows = "".join(
-        f"| {s.data} | {s.decoding} | {s.examples} | {100 * s.wer:.2f} % | {100 * s.cer:.2f} % |\n"
-        for s in about.scores
-    )
-    if rows:
-        head = (
-            "Of the shipped weights (float16):\n\n| data | decoding | examples | WER | CER |\n|---|---|---|---|---|\n"
-        )
-        text = text.replace("## Scores\n\n", f"## Scores\n\n{head}{rows}\n", 1)
-        text = re.sub(r"\nNo evaluation lies in the run's directory: .*\n", "", text)
-    return _FOLDERS.sub("", text)
