@@ -111,9 +111,11 @@ def load_checkpoint(directory: str | Path, device: torch.device | str = "cpu") -
         normalizer = Normalizer.of(config.text.normalization)
     except CtcrecError as error:
         raise CheckpointError(f"{directory}: {error}") from error
-    model = build_from_config(config, len(tokenizer))
+    with torch.device("meta"):  # weights that will be replaced need neither time nor random numbers
+        model = build_from_config(config, len(tokenizer))
+    wide = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(wide, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{directory / _MODEL}: does not hold the model of {_CONFIG}: {error}") from None
     metrics: Mapping[str, Any] = {}

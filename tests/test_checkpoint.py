@@ -68,6 +68,12 @@ def test_round_trip_of_logits(modality: str, text: dict[str, Any], tmp_path: Pat
     assert not list((tmp_path / "run").glob("*.tmp")) and not list((tmp_path / "run").glob(".new-*"))
 
 
+def test_loading_draws_no_random_numbers(run: Path) -> None:
+    before = torch.get_rng_state()
+    load_checkpoint(run)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_saving_again_replaces(run: Path) -> None:
     checkpoint = load_checkpoint(run)
     doubled = {k: v * 2 if v.is_floating_point() else v for k, v in checkpoint.model.state_dict().items()}
