@@ -24,7 +24,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -56,6 +55,7 @@ from ctcrec.ctc.scores import (
 from ctcrec.ctc.symbols import Symbols, read_symbols
 from ctcrec.ctc.threads import run_balanced
 from ctcrec.ctc.vector_math import exponent_of, power_of_two
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["gradient", "losses"]
 
@@ -63,7 +63,7 @@ _SEGMENT = 32  # frames at most
 _SEGMENT_STATES = 32768  # frames of a segment times labels, so that its alphas fit the second-level cache
 _BUFFER = 1 << 17  # elements of a group's buffer, unless one example needs more
 
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+_jit = cached_njit(fastmath={"contract", "nsz"}, error_model="numpy")
 
 Integers = NDArray[np.int64]
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["forward_task", "occupancy_task"]
 
 _STRETCH = 32  # frames between stored alphas
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = cached_njit(error_model="numpy")
 
 
 @_jit

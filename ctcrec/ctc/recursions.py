@@ -40,10 +40,10 @@ so that label[i + 1] is label i; `first` (L); `skip` (L) is 1.0 where labels i-1
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ctcrec.ctc.vector_math import NO_EXPONENT, exponent_of, fast_exp, from_ordered_bits, ordered_bits, power_of_two
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = [
     "backward_segment",
@@ -67,9 +67,9 @@ _MAX_SLOPE = 40  # bits by which exponents may fall from a state to the next
 # loops over many arrays, because LLVM checks at run time, with a handful of comparisons, that they don't overlap.
 _0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+_jit = cached_njit(fastmath={"contract", "nsz"}, error_model="numpy")
 # Sums may be reordered, which lets them vectorize. Always in the same order, so results stay reproducible.
-_jit_sums = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+_jit_sums = cached_njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
 
 
 @_jit

@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ctcrec.ctc.vector_math import fast_exp, from_ordered_bits, narrow, ordered_bits, widen
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["FINITE", "NOT_A_NUMBER", "ZERO", "flat_view", "read_scores", "rows_in_memory", "tile", "write_gradient"]
 
@@ -34,8 +34,8 @@ _TILE = 4096  # elements
 # What becomes of an example's gradient.
 ZERO, NOT_A_NUMBER, FINITE = 0, 1, 2
 
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
-_jit_sums = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+_jit = cached_njit(fastmath={"contract", "nsz"}, error_model="numpy")
+_jit_sums = cached_njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
 
 
 @_jit

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ctcrec.ctc.inputs import CTCInputs
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["Symbols", "read_symbols"]
 
@@ -46,7 +46,7 @@ def read_symbols(inputs: CTCInputs, classes: int) -> Symbols:
     return symbols
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit()
 def _read(targets, target_lengths, input_lengths, wildcard, slot, symbols):
     """`slot` (C,) is -1 throughout, before and after each example."""
     for n in range(target_lengths.size):

@@ -16,7 +16,6 @@ Equal scores are resolved as in torchaudio: stay rather than move, and end in th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,10 +27,11 @@ from ctcrec.ctc.scores import flat_view, rows_in_memory
 from ctcrec.ctc.symbols import read_symbols
 from ctcrec.ctc.threads import run_balanced
 from ctcrec.ctc.vector_math import widen
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["best_paths"]
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = cached_njit(error_model="numpy")
 _0, _1 = np.uint64(0), np.uint64(1)  # unsigned indices let the loops vectorize, as in `recursions`
 
 

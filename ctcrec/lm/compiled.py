@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 import numba as nb
 import numpy as np
 
+from ctcrec.kernel_cache import cached_njit
+
 __all__ = ["allocating", "inlined", "inner", "kernel", "lean_kernel", "wide"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,12 +29,12 @@ _NO_ENTRY = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True
 
 def kernel(function: F) -> F:
     """Compile, on the first call, a function that Python calls."""
-    return cast(F, _njit(nogil=True, cache=True)(function))
+    return cast(F, cached_njit()(function))
 
 
 def lean_kernel(function: F) -> F:
     """A kernel that allocates nothing and returns no array."""
-    return cast(F, _njit(nogil=True, cache=True, _nrt=False)(function))
+    return cast(F, cached_njit(_nrt=False)(function))
 
 
 def allocating(function: F) -> F:

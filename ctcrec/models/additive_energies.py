@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ctcrec.ctc.threads import run_balanced
 from ctcrec.ctc.vector_math import fast_exp
+from ctcrec.kernel_cache import cached_njit
 
 __all__ = ["energies"]
 
@@ -68,7 +68,7 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor.contiguous().numpy()
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+@cached_njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
 def _fill_rows(which, keys, queries, score, lengths, weights, convolution, projection, out):
     """Rows `which` of `out`; convolution (channels, kernel) and projection (channels, A)."""
     size, (channels, kernel) = len(score), convolution.shape

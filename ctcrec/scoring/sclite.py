@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from ctcrec.kernel_cache import cached_njit
 from ctcrec.scoring.alignment import Chunk
 
 __all__ = ["align_sclite", "has_sclite_markup"]
@@ -56,7 +56,7 @@ def _numbered(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[npt.
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit()
 def _chunks(reference: npt.NDArray[np.int32], hypothesis: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Rows of (tag, reference start, end, hypothesis start, end), in reading order."""
     rows, columns = len(reference) + 1, len(hypothesis) + 1
