@@ -92,8 +92,7 @@ def prepare(
     """
     training = config.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if training.precision != "float32" and device.type != "cuda":
-        raise ConfigError(f"training.precision = {training.precision} needs a CUDA GPU, none is here; use float32")
+    _check_precision(training.precision, device)
     torch.set_num_threads(training.threads or _free_threads(training.workers))
     torch.manual_seed(config.seed)
     normalizer = Normalizer.of(config.text.normalization)
@@ -270,3 +269,8 @@ def initial_loss(setup: Setup, chosen: tuple[int, ...]) -> InitialLoss:
     measured = float(sums.main(weight).detach()) / int(batch.target_lengths.sum())
     expected = expected_initial_loss(corpus.select(chosen), setup.model, len(setup.tokenizer), weight)
     return InitialLoss(measured, expected)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision != "float32" and device.type != "cuda":
+        raise ConfigError(f"training.precision = {precision} needs a CUDA GPU, none is here; use float32")

@@ -249,3 +249,34 @@ def test_schedules_and_their_ranges() -> None:
     assert ScheduledSampling(schedule="exponential", k=0.9).unit == "epoch"
     with pytest.raises(ValueError, match="k must be below 1 for exponential and at least 1"):
         ScheduledSampling(schedule="inverse_sigmoid", k=0.5)
+
+
+@pytest.mark.parametrize(("modality", "precision"), [("speech", "bfloat16"), ("ocr", "float16")])
+def test_lower_precision(modality: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU would train with, on the CPU: nearly the losses of float32, and weights of float32."""
+    monkeypatch.setattr("ctcrec.training.setup._check_precision", lambda *_: None)
+    monkeypatch.setattr("torch.backends.mkldnn.enabled", False)  # its LSTM needs a processor with bfloat16
+    manifest = write_corpus(tmp_path, modality, make_texts(8))
+    losses, scales = {}, []
+    update = torch.amp.GradScaler.update
+
+    def updated(scaler: torch.amp.GradScaler) -> None:
+        update(scaler)
+        scales.append(scaler.get_scale() if scaler.is_enabled() else 1.0)
+
+    monkeypatch.setattr("torch.amp.GradScaler.update", updated)
+    for chosen in ("float32", precision):
+        scales.clear()
+        config = tiny_config(
+            modality, manifest, training__precision=chosen, training__epochs=2, loss__ctc_weight=0.5,
+            loss__intermediate_layers=[1], model__encoder__layers=2, model__decoder=DECODER,
+        )  # fmt: skip
+        train_quietly(config, tmp_path / chosen)
+        rows = [json.loads(line) for line in (tmp_path / chosen / "metrics.jsonl").read_text().splitlines()]
+        losses[chosen] = [row["train_loss"] for row in rows if "train_loss" in row]
+        weights = load_checkpoint(tmp_path / chosen).model.state_dict()
+        assert all(weight.dtype == torch.float32 for weight in weights.values() if weight.is_floating_point())
+        assert rows[-1]["skipped_batches"] == 0
+    assert losses[precision] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses[precision] != losses["float32"]
+    assert (min(scales) > 1.0) == (precision == "float16")
