@@ -149,8 +149,7 @@ def test_wrong_texts(digits: Digits, tmp_path: Path) -> None:
     """One text in twenty is that of another recording."""
     train = with_texts(digits[0], lambda index: (index + 7) % 400 if index % 20 == 3 else index)
     found = faults(tmp_path, train, digits[1], training__epochs=12)
-    assert "suspected label errors" in found
-    assert not found & {"texts unrelated to media", "weights hardly moved", "weights blown up", "divergence"}
+    assert found - {"over-fitting"} == {"suspected label errors"}  # wrong texts can only be learned by heart
 
 
 def test_texts_too_long(digits: Digits, tmp_path: Path) -> None:
