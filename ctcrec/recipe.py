@@ -57,8 +57,15 @@ def prepare(corpus: str, source: Path, out: Path, *options: object) -> None:
     ctcrec("prepare", corpus, source, "--out", out, *options)
 
 
-def train(config: Path, run: Path, train: list[Path], valid: list[Path], settings: Sequence[str] = ()) -> float:
-    """`ctcrec train`, or its continuation; returns seconds of training."""
+def train(
+    config: Path,
+    run: Path,
+    train: list[Path],
+    valid: list[Path],
+    settings: Sequence[str] = (),
+    start: Path | None = None,
+) -> float:
+    """`ctcrec train`, with the weights of `start` if given, or its continuation; returns seconds of training."""
     if not (run / "curves.png").is_file():
         if (run / "state.safetensors").is_file():
             ctcrec("train", "--resume", run)
@@ -66,7 +73,8 @@ def train(config: Path, run: Path, train: list[Path], valid: list[Path], setting
             manifests = [
                 f"data.{key}=[{','.join(map(str, paths))}]" for key, paths in (("train", train), ("valid", valid))
             ]
-            options = [word for setting in [*manifests, *settings] for word in ("--set", setting)]
+            options: list[object] = [word for setting in [*manifests, *settings] for word in ("--set", setting)]
+            options += ["--from", start] if start is not None else []
             ctcrec("train", config, "--out", run, *options)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return max(row.get("seconds", 0.0) for row in rows)

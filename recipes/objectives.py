@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctcrec.recipe import ctcrec, prepare
+from ctcrec.recipe import ctcrec, prepare, train
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS, SAMPLES = PROJECT / "configs", PROJECT / "samples"
@@ -102,27 +102,15 @@ def run_model(
     task: Task, model: str, data: tuple[list[Path], Path, Path], start: Path, out: Path, seed: int
 ) -> dict[str, tuple[float, float]]:
     """Train one model with one seed; (WER, CER) in percent by row."""
-    train, valid, test = data
+    manifests, valid, test = data
     if model == "start":
         return decode(task, model, start, out / model, test)
-    manifests = [f"data.train=[{','.join(map(str, train))}]", f"data.valid=[{valid}]"]
-    settings = [*manifests, *task.settings, f"seed={seed}", f"training.epochs={task.epochs}", *MODELS[model]]
+    settings = [*task.settings, f"seed={seed}", f"training.epochs={task.epochs}", *MODELS[model]]
     run = out / str(seed) / model
     if model in ("longer", "risk"):
         start = run.with_name("ctc")
-    train_model(task.config, run, settings, start)
+    train(task.config, run, manifests, [valid], settings, start)
     return decode(task, model, run, run, test)
-
-
-def train_model(config: Path, run: Path, settings: list[str], start: Path) -> None:
-    """`ctcrec train`, or its continuation, unless it is done."""
-    if (run / "curves.png").is_file():
-        return
-    if (run / "state.safetensors").is_file():
-        ctcrec("train", "--resume", run)
-        return
-    options = [word for setting in settings for word in ("--set", setting)]
-    ctcrec("train", config, "--from", start, "--out", run, *options)
 
 
 def decode(task: Task, model: str, run: Path, out: Path, test: Path) -> dict[str, tuple[float, float]]:

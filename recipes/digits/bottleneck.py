@@ -14,7 +14,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from ctcrec.recipe import ctcrec, prepare
+from ctcrec.recipe import ctcrec, prepare, train
 from ctcrec.scoring import ErrorCounts, character_counts
 
 PROJECT = Path(__file__).parents[2]
@@ -46,13 +46,9 @@ def main() -> None:
     rates = {}
     for kind, settings in KINDS.items():
         run = arguments.out / kind.replace(" ", "-")
-        if (run / "state.safetensors").is_file() and not (run / "curves.png").is_file():
-            ctcrec("train", "--resume", run)
-        elif not (run / "curves.png").is_file():
-            manifests = [f"data.train=[{data / 'train.jsonl'}]", f"data.valid=[{data / 'valid.jsonl'}]"]
-            chosen = [*manifests, f"training.epochs={arguments.epochs}", "training.learning_rate=0.002", *settings]
-            options = [word for setting in chosen for word in ("--set", setting)]
-            ctcrec("train", CONFIG, "--from", arguments.demo / "digits/model", "--out", run, *options)
+        chosen = [f"training.epochs={arguments.epochs}", "training.learning_rate=0.002", *settings]
+        manifests = [data / "train.jsonl"], [data / "valid.jsonl"]
+        train(CONFIG, run, *manifests, chosen, arguments.demo / "digits/model")
         found = run / "evaluation-attention"
         if not (found / "report.json").is_file():
             ctcrec(
