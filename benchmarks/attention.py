@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ctcrec.attention_strategies import Encoded
 from ctcrec.config import DecodingConfig, load_config
 from ctcrec.data.dataset import BatchDataset
 from ctcrec.data.manifest import read_manifest
@@ -32,6 +31,7 @@ from ctcrec.decoding.joint import joint_search
 from ctcrec.models.attention_decoder import END, AttentionDecoder
 from ctcrec.models.decoder_steps import DecoderSteps
 from ctcrec.recognizer import Recognizer
+from ctcrec.records import Encoded
 from ctcrec.training.logging import TrainingDisplay
 from ctcrec.training.objective import loss_sum
 from ctcrec.training.setup import Setup, plan_epoch, prepare

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +25,14 @@ from ctcrec.decoding.joining import word_groups
 from ctcrec.decoding.joint import implausible, joint_search, rescore
 from ctcrec.decoding.sampling import sample
 from ctcrec.decoding.spans import best_spans
-from ctcrec.errors import ConfigError
 from ctcrec.models.attention_decoder import END, AttentionDecoder
 from ctcrec.models.decoder_steps import DecoderSteps
-from ctcrec.models.recognition_model import RecognitionModel
-from ctcrec.records import Hypothesis, TokenSpan, WordSpan
+from ctcrec.models.recognition_model import RecognitionModel, check_heads
+from ctcrec.records import Encoded, Hypothesis, TokenSpan, WordSpan
 from ctcrec.strategies import build_beam_decoder, text_options
 from ctcrec.text import Tokenizer
 
-__all__ = ["AttentionDecode", "Encoded", "build_attention_decode", "check_heads"]
+__all__ = ["AttentionDecode", "build_attention_decode"]
 
 _BATCH = 32  # examples searched together
 _CTC_WEIGHT = 0.3
@@ -44,32 +42,6 @@ _SEARCH = (
     "beam_size", "beam_threshold", "length_normalization", "length_exponent", "coverage_weight", "groups", "diversity",
     "repetition_penalty", "blocked_ngrams", "min_length", "end_threshold",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One example after the encoder: emissions (T, C), C = 0 without a CTC head, and frames (T, D)."""
-
-    emissions: torch.Tensor
-    frames: torch.Tensor
-
-
-def check_heads(config: DecodingConfig, model: RecognitionModel) -> None:
-    """Raise ConfigError where a strategy needs a head that the model was trained without."""
-    if config.strategy not in ("greedy", "beam") and model.decoder is None:
-        raise ConfigError(
-            f"decoding: {config.strategy} needs an attention decoder, and this model has none; use greedy or beam, or"
-            " train with model.decoder and a loss.ctc_weight below 1"
-        )
-    if config.strategy not in ("attention", "sample") and model.head is None:
-        raise ConfigError(
-            f"decoding: {config.strategy} needs a CTC head, and this model was trained with loss.ctc_weight = 0; use"
-            " attention or sample"
-        )
-    if config.safeguard and model.head is None:
-        raise ConfigError("decoding: safeguard has no effect without a CTC head; this model has none")
-    if config.coverage_weight and model.decoder is not None and model.decoder.attention is None:
-        raise ConfigError("decoding: coverage_weight has no effect on this model, whose decoder has attention: none")
 
 
 def build_attention_decode(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ctcrec.attention_strategies import AttentionDecode, Encoded, build_attention_decode, check_heads
 from ctcrec.checkpoint import Checkpoint, load_checkpoint
 from ctcrec.config import DecodingConfig, load_decoding
 from ctcrec.data.batching import plan_in_order
@@ -20,12 +19,15 @@ from ctcrec.data.dataset import collate
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import CtcrecError, DataError, InputError, MediaError
 from ctcrec.modalities import MEDIA_NAMES, modality_of
+from ctcrec.models.recognition_model import check_heads
 from ctcrec.pretrained import find_model
-from ctcrec.records import Example, Hypothesis
+from ctcrec.records import Encoded, Example, Hypothesis
 from ctcrec.strategies import DECODING_FILE, Decode, build_decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ctcrec.attention_strategies import AttentionDecode
 
 __all__ = ["Recognizer", "Transcript", "load_model"]
 
@@ -71,8 +73,7 @@ class Recognizer:
         self.decode = decode or build_decode(DecodingConfig(), checkpoint.tokenizer, Path())
         self.attention_decode = attention_decode  # goes before `decode` where it is given
         if attention_decode is None and checkpoint.model.head is None:
-            attention = DecodingConfig(strategy="attention")
-            self.attention_decode = build_attention_decode(attention, checkpoint.tokenizer, Path(), checkpoint.model)
+            self.attention_decode = _attention_decode(DecodingConfig(strategy="attention"), checkpoint, Path())
         self.device = torch.device(device)
         self.batch_frames = batch_frames
         self.model = checkpoint.model.to(self.device).eval()
@@ -99,8 +100,7 @@ class Recognizer:
         check_heads(config, checkpoint.model)
         if config.strategy in ("greedy", "beam"):
             return cls(checkpoint, chosen, build_decode(config, checkpoint.tokenizer, folder))
-        attention = build_attention_decode(config, checkpoint.tokenizer, folder, checkpoint.model)
-        return cls(checkpoint, chosen, attention_decode=attention)
+        return cls(checkpoint, chosen, attention_decode=_attention_decode(config, checkpoint, folder))
 
     @property
     def modality(self) -> str:
@@ -250,6 +250,12 @@ class Recognizer:
 
 
 _NOTHING = Example("", Path())
+
+
+def _attention_decode(config: DecodingConfig, checkpoint: Checkpoint, folder: Path) -> AttentionDecode:
+    from ctcrec.attention_strategies import build_attention_decode  # Numba takes a while to import
+
+    return build_attention_decode(config, checkpoint.tokenizer, folder, checkpoint.model)
 
 
 def load_model(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Batch", "Example", "Hypothesis", "TokenSpan", "WordSpan"]
+__all__ = ["Batch", "Encoded", "Example", "Hypothesis", "TokenSpan", "WordSpan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +143,11 @@ class Batch:
             targets=self.targets.to(device, non_blocking=True),
             target_lengths=self.target_lengths.to(device, non_blocking=True),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One example after the encoder: emissions (T, C), C = 0 without a CTC head, and frames (T, D)."""
+
+    emissions: torch.Tensor
+    frames: torch.Tensor

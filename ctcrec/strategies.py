@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ctcrec.config import DecodingConfig, load_decoding
-from ctcrec.decoding import BeamDecoder, greedy_decode
+from ctcrec.decoding.greedy import greedy_decode
 from ctcrec.errors import ConfigError, DataError
 from ctcrec.records import Hypothesis
 from ctcrec.text import Tokenizer
+
+if TYPE_CHECKING:
+    from ctcrec.decoding import BeamDecoder
+    from ctcrec.lm import NGramLM
 
 __all__ = [
     "DECODING_FILE",
@@ -79,6 +83,8 @@ def build_beam_decoder(config: DecodingConfig, tokenizer: Tokenizer, folder: Pat
     Raises:
         ConfigError, DataError, InputError: see `build_decode`.
     """
+    from ctcrec.decoding import BeamDecoder  # Numba takes a while to import
+
     options = decoder_options(config, folder)
     return BeamDecoder(tokenizer.tokens, blank=tokenizer.blank, word_delimiter=tokenizer.word_delimiter, **options)
 
@@ -133,7 +139,7 @@ def _greedy(emissions: Sequence[torch.Tensor], tokenizer: Tokenizer) -> list[Hyp
     )
 
 
-def _read_lm(path: Path) -> Any:
+def _read_lm(path: Path) -> NGramLM:
     from ctcrec.lm import NGramLM
 
     return NGramLM.load(path)

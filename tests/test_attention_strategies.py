@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny import make_texts, tiny_config, train_quietly, write_corpus
 
-from ctcrec.attention_strategies import Encoded, build_attention_decode
+from ctcrec.attention_strategies import build_attention_decode
 from ctcrec.config import DecodingConfig, load_decoding
 from ctcrec.data.manifest import read_manifest
 from ctcrec.errors import ConfigError
 from ctcrec.recognizer import Recognizer
-from ctcrec.records import Hypothesis
+from ctcrec.records import Encoded, Hypothesis
 from ctcrec.strategies import build_decode
 from ctcrec.text import CharTokenizer
 

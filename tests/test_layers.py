@@ -148,6 +148,18 @@ def test_using_the_package_needs_no_torchaudio() -> None:
     assert modules.isdisjoint({"torchaudio", "matplotlib"})
 
 
+def test_greedy_decoding_needs_no_compiled_code() -> None:
+    """Numba takes a third of a second to import, and loading a kernel takes longer."""
+    code = (
+        "import torch, ctcrec.recognizer\nfrom ctcrec.config import DecodingConfig\n"
+        "from ctcrec.strategies import build_decode\nfrom ctcrec.text import CharTokenizer\n"
+        "from pathlib import Path\n"
+        "decode = build_decode(DecodingConfig(), CharTokenizer(['a']), Path())\n"
+        "assert decode([torch.tensor([[-9.0, 0.0]])])[0].text == 'a'"
+    )
+    assert "numba" not in loaded_after(code)
+
+
 def test_public_names_are_there() -> None:
     for name in ctcrec.__all__:
         assert getattr(ctcrec, name).__name__ == name

@@ -16,12 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ctcrec.attention_strategies import Encoded
 from ctcrec.ctc import ctc_loss, forced_align, merge_tokens
 from ctcrec.data.dataset import load_features
 from ctcrec.models.attention_decoder import END
 from ctcrec.recognizer import Recognizer
-from ctcrec.records import Example, Hypothesis
+from ctcrec.records import Encoded, Example, Hypothesis
 from ctcrec.scoring import ErrorCounts, character_counts
 from ctcrec.signals import Finding
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ctcrec.config import ModelConfig
+from ctcrec.config import DecodingConfig, ModelConfig
 from ctcrec.errors import ConfigError
 from ctcrec.models.attention_decoder import AttentionDecoder, DecoderOutput
 from ctcrec.models.encoder import BidirectionalEncoder
 from ctcrec.models.frontends import Convolution, ConvolutionFrontend
 
-__all__ = ["ModelOutput", "RecognitionModel", "build_model", "describe_model"]
+__all__ = ["ModelOutput", "RecognitionModel", "build_model", "check_heads", "describe_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +160,21 @@ def describe_model(model: RecognitionModel, frame_name: str = "frames") -> str:
         " of the whole model: the entire example (bidirectional encoder)"
     )
     return "\n".join(lines)
+
+
+def check_heads(config: DecodingConfig, model: RecognitionModel) -> None:
+    """Raise ConfigError where a strategy needs a head that the model was trained without."""
+    if config.strategy not in ("greedy", "beam") and model.decoder is None:
+        raise ConfigError(
+            f"decoding: {config.strategy} needs an attention decoder, and this model has none; use greedy or beam, or"
+            " train with model.decoder and a loss.ctc_weight below 1"
+        )
+    if config.strategy not in ("attention", "sample") and model.head is None:
+        raise ConfigError(
+            f"decoding: {config.strategy} needs a CTC head, and this model was trained with loss.ctc_weight = 0; use"
+            " attention or sample"
+        )
+    if config.safeguard and model.head is None:
+        raise ConfigError("decoding: safeguard has no effect without a CTC head; this model has none")
+    if config.coverage_weight and model.decoder is not None and model.decoder.attention is None:
+        raise ConfigError("decoding: coverage_weight has no effect on this model, whose decoder has attention: none")
