@@ -7,6 +7,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from preparation import PREPARATIONS
 from typesetting import write_book_text, write_transcripts
@@ -28,6 +29,8 @@ class Recipe:
         fonts: groups of folders below /usr/share/fonts for rendered lines, each with its share of them; see README.md
             for the packages.
         license_text: file below --data with the whole licence, if it must go with the weights.
+        language_model: of the "words" of the book text, of the "characters" of the training transcripts, or none; with
+            one, beam search is the model's default decoding.
     """
 
     config: Path
@@ -36,6 +39,7 @@ class Recipe:
     default: bool = False
     fonts: tuple[tuple[str, float, tuple[str, ...]], ...] = ()
     license_text: str | None = None
+    language_model: Literal["words", "characters"] | None = None
 
 
 RECIPES = {
@@ -55,9 +59,14 @@ RECIPES = {
             ("fraktur", 0.8, ("truetype/blankenburg",)),
             ("roman", 0.2, ("truetype/cardo", "opentype/junicode", "opentype/elstob")),
         ),
+        language_model="characters",
     ),
-    "handwriting-fr": Recipe(CONFIGS / "ocr/handwriting_fr.yaml", "handwritten lines", "CC BY 4.0"),
-    "speech-en": Recipe(CONFIGS / "speech/speech_en.yaml", "read speech", "CC BY 4.0", default=True),
+    "handwriting-fr": Recipe(
+        CONFIGS / "ocr/handwriting_fr.yaml", "handwritten lines", "CC BY 4.0", language_model="characters"
+    ),
+    "speech-en": Recipe(
+        CONFIGS / "speech/speech_en.yaml", "read speech", "CC BY 4.0", default=True, language_model="words"
+    ),
 }
 
 
@@ -82,8 +91,8 @@ def main() -> None:
         return
     seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set)
     dev = sorted(manifests.glob("dev*.jsonl"))
-    if arguments.name == "speech-en":
-        language_model(arguments, out, manifests / "valid.jsonl", run)
+    if recipe.language_model is not None:
+        tune(recipe.language_model, arguments.data, out, run)
     results = [evaluate(f"{arguments.name}, {path.stem}", run, path, seconds) for path in dev]
     if arguments.models is not None:
         export(arguments, recipe, run, dev)
@@ -113,14 +122,21 @@ def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Pat
     return manifests
 
 
-def language_model(arguments: argparse.Namespace, out: Path, valid: Path, run: Path) -> None:
-    """A pruned 3-gram of the book text, and the beam search's weights for it: the run's default decoding."""
-    lm = out / "books.3gram"
+def tune(units: str, data: Path, out: Path, run: Path) -> None:
+    """A language model, and the beam search's weights for it: the run's default decoding."""
+    if (run / "decoding.yaml").is_file():
+        return
+    manifests = out / "manifests"
+    if units == "words":
+        lm, texts, unit = out / "books.3gram", data / "text/books.txt.xz", "word"
+        options: list[object] = ["--order", 3, "--prune", "0,1,2", "--text", "librispeech"]
+    else:
+        lm, unit = out / "characters.6gram", "token"
+        texts = write_transcripts(manifests / "train.jsonl", out / "transcripts.txt")
+        options = ["--order", 6, "--characters", "--text", "nfc"]
     if not lm.is_file():
-        books = arguments.data / "text/books.txt.xz"
-        ctcrec("lm", "train", books, "--out", lm, "--order", 3, "--prune", "0,1,2", "--text", "librispeech")
-    if not (run / "decoding.yaml").is_file():
-        ctcrec("tune", run, valid, "--lm", lm)
+        ctcrec("lm", "train", texts, "--out", lm, *options)
+    ctcrec("tune", run, manifests / "valid.jsonl", "--lm", lm, "--set", f"lm_unit={unit}")
 
 
 def export(arguments: argparse.Namespace, recipe: Recipe, run: Path, dev: list[Path]) -> None:

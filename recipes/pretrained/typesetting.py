@@ -27,7 +27,7 @@ def write_book_text(source: Path, out: Path, paragraphs: int) -> Path:
         return _write(out, (typeset(row.strip()) for row in itertools.islice(file, 0, None, step)))
 
 
-def write_transcripts(manifest: Path, out: Path, times: int) -> Path:
+def write_transcripts(manifest: Path, out: Path, times: int = 1) -> Path:
     """The texts of a manifest, each so many times, so that they are drawn in several fonts."""
     texts = [example.text or "" for example in read_manifest(manifest)]
     return _write(out, (text for _ in range(times) for text in texts))
