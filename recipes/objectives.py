@@ -1,12 +1,13 @@
 """Objectives and decodings compared: same start, same encoder, same data, same budget, several seeds, one thread.
 
     python recipes/demo.py          # the models that all start from: CTC, three minutes each
-    python recipes/objectives.py [--only digits|lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
+    python recipes/objectives.py [--only digits lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
+    python recipes/objectives.py --only librispeech --librispeech FOLDER  # train-clean-5 and dev-mini; one seed
 
-Each row of the table is the demo's model trained on for a few epochs: with CTC as before, or with a decoder that starts
-from nothing, beside CTC or alone. The pure CTC model goes on for two more epochs, with CTC and with minimum character
-errors of CTC's n-best. Every step is a `ctcrec` command that is printed; what is done is not done again, so an
-interrupted recipe goes on. A corpus's table is `table.md` in its folder.
+Each row of the table is the same model, the demo's or speech-en, trained on for a few epochs: with CTC as before, or with
+a decoder that starts from nothing, beside CTC or alone. The pure CTC model goes on for two more epochs, with CTC and
+with minimum character errors of CTC's n-best. Every step is a `ctcrec` command that is printed; what is done is not
+done again, so an interrupted recipe goes on. A corpus's table is `table.md` in its folder.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 from ctcrec.recipe import ctcrec, prepare, train
 
 PROJECT = Path(__file__).resolve().parents[1]
-CONFIGS, SAMPLES = PROJECT / "configs", PROJECT / "samples"
+CONFIGS, SAMPLES, PRETRAINED = PROJECT / "configs", PROJECT / "samples", PROJECT / "ctcrec/pretrained/speech-en"
 CTC = ["loss.ctc_weight=1", "loss.label_smoothing=0", "model.decoder=null"]
 LONGER = ["training.learning_rate=0.0003", "training.epochs=2"]
 JOINT = ["loss.ctc_weight=0.5", "loss.label_smoothing=0"]
@@ -81,6 +82,14 @@ ROWS = [
 SHARED = ["training.workers=0", "training.learning_rate=0.002", "training.warmup_steps=20", "training.average=ema"]
 DIGITS = Task("digits", CONFIGS / "speech/digits_joint.yaml", [*SHARED, "training.batch_frames=2000"], 3, 0.3)
 LINES = Task("lines", CONFIGS / "ocr/printed_lines_joint.yaml", [*SHARED, "training.max_batch_size=4"], 7, 0.6)
+DECODER = "{cell: lstm, width: 256, embedding: 64, dropout: 0.2, attention: location, attention_size: 128}"
+LIBRISPEECH = Task(
+    "librispeech",
+    CONFIGS / "speech/speech_en.yaml",
+    [*SHARED, "training.learning_rate=0.001", f"model.decoder={DECODER}", "loss={ctc_weight: 0.5}"],
+    2,
+    0.5,
+)
 
 
 def digits(out: Path) -> tuple[list[Path], Path, Path]:
@@ -96,6 +105,14 @@ def lines(out: Path) -> tuple[list[Path], Path, Path]:
     prepare("pairs", SAMPLES / "lines/train", books, "--split", "folders:train=0.9,valid=0.1")
     prepare("pairs", SAMPLES / "lines/test", unseen, "--split", "test=1")
     return [books / "train.jsonl"], books / "valid.jsonl", unseen / "test.jsonl"
+
+
+def librispeech(source: Path, out: Path) -> tuple[list[Path], Path, Path]:
+    """The same of train-clean-5, some of whose speakers validate, and dev-mini."""
+    manifests, parts = out / "manifests", out / "parts"
+    prepare("librispeech", source, manifests, "--subset", "train-clean-5", "--subset", "dev-mini")
+    prepare("split", manifests / "train-clean-5.jsonl", parts, "--split", "train=0.92,valid=0.08")
+    return [parts / "train.jsonl"], parts / "valid.jsonl", manifests / "dev-mini.jsonl"
 
 
 def run_model(
@@ -151,25 +168,35 @@ def table(task: Task, results: dict[str, list[tuple[float, float]]], out: Path) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["digits", "lines"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=["digits", "lines", "librispeech"], nargs="+", default=["digits", "lines"])
+    parser.add_argument("--librispeech", type=Path, help="folder of the corpus, for the task of that name")
+    parser.add_argument("--seeds", type=int, default=3, help="of digits and lines; LibriSpeech has one")
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="results of recipes/demo.py")
     parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
     arguments = parser.parse_args()
+    if ("librispeech" in arguments.only) != (arguments.librispeech is not None):
+        parser.error("--only librispeech and --librispeech FOLDER go together")
     os.environ["OMP_NUM_THREADS"] = "1"
     started = time.monotonic()
-    chosen = [(task, make) for task, make in ((DIGITS, digits), (LINES, lines)) if arguments.only in (None, task.name)]
-    data = {task.name: make(arguments.out / task.name) for task, make in chosen}
-    for task, _ in chosen:
-        folder, results = arguments.out / task.name, defaultdict(list)
-        start = arguments.demo / task.name / "model"
-        for model in ("start", *MODELS):  # a whole model at a time: the table is of use before all are done
-            for seed in range(1, 2 if model == "start" else arguments.seeds + 1):
-                for row, rates in run_model(task, model, data[task.name], start, folder, seed).items():
-                    results[row].append(rates)
-            (folder / "table.md").write_text(table(task, results, folder), encoding="utf-8")
-            print((folder / "table.md").read_text(encoding="utf-8"), flush=True)
+    for name in arguments.only:
+        folder = arguments.out / name
+        if name == "librispeech":
+            compare(LIBRISPEECH, librispeech(arguments.librispeech, folder), PRETRAINED, folder, 1)
+        else:
+            task, make = (DIGITS, digits) if name == "digits" else (LINES, lines)
+            compare(task, make(folder), arguments.demo / name / "model", folder, arguments.seeds)
     print(f"{time.monotonic() - started:.0f} s in all")
+
+
+def compare(task: Task, data: tuple[list[Path], Path, Path], start: Path, folder: Path, seeds: int) -> None:
+    """Train and evaluate all models of a task; its table grows with each."""
+    results = defaultdict(list)
+    for model in ("start", *MODELS):  # a whole model at a time: the table is of use before all are done
+        for seed in range(1, 2 if model == "start" else seeds + 1):
+            for row, rates in run_model(task, model, data, start, folder, seed).items():
+                results[row].append(rates)
+        (folder / "table.md").write_text(table(task, results, folder), encoding="utf-8")
+        print((folder / "table.md").read_text(encoding="utf-8"), flush=True)
 
 
 if __name__ == "__main__":
