@@ -4,10 +4,10 @@
     python recipes/objectives.py [--only digits lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
     python recipes/objectives.py --only librispeech --librispeech FOLDER  # train-clean-5 and dev-mini; one seed
 
-Each row of the table is the same model, the demo's or speech-en, trained on for a few epochs: with CTC as before or
-with a decoder that starts from nothing, beside CTC or alone. The pure CTC model goes on for two more epochs, with CTC and
-with minimum character errors of CTC's n-best. Every step is a `ctcrec` command that is printed; what is done is not
-done again, so an interrupted recipe goes on. A corpus's table is `table.md` in its folder.
+Each row of the table is the same model, the demo's or speech-en, trained on for a few epochs: with CTC as before, or
+with a decoder that starts from nothing, beside CTC or alone. The pure CTC model goes on for two more epochs, with CTC
+and with minimum character errors of CTC's n-best. Every step is a `ctcrec` command that is printed; what is done is
+not done again, so an interrupted recipe goes on. A corpus's table is `table.md` in its folder.
 """
 
 import argparse
