@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--prepare-only", action="store_true", help="stop when manifests and rendered lines are there")
     parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
     parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
+    parser.add_argument("--from", dest="start", type=Path, help="run to go on from, with its weights and a new schedule")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -89,7 +90,7 @@ def main() -> None:
         training += render(arguments, recipe, out)
     if arguments.prepare_only:
         return
-    seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set)
+    seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set, arguments.start)
     dev = sorted(manifests.glob("dev*.jsonl"))
     if recipe.language_model is not None:
         tune(recipe.language_model, arguments.data, out, run)
