@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--prepare-only", action="store_true", help="stop when manifests and rendered lines are there")
     parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
     parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
-    parser.add_argument("--from", dest="start", type=Path, help="run to go on from, with its weights and a new schedule")
+    parser.add_argument("--from", dest="start", type=Path, help="run whose weights to go on from")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
     started = time.monotonic()
