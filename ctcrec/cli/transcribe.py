@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -57,21 +59,22 @@ def transcribe(
 
     A file that cannot be used gets a message on standard error and the others go on; the exit code is then 1.
     """
-    from ctcrec.errors import InputError
-    from ctcrec.writers import to_json, write_atomically
+    with _uncollected():
+        from ctcrec.errors import InputError
+        from ctcrec.writers import to_json, write_atomically
 
-    if run is not None and (model is not None or language is not None):
-        raise InputError("--run names the model; leave --model and --language away")
-    data = sys.stdin.buffer.read() if "-" in media else b""
-    kinds = _Kinds(data, run if run is not None else model, language)
-    suffix = ".txt" if form is OutputFormat.TEXT else ".json"
-    targets = [(name, target.with_suffix(suffix)) for name, target in _targets(media)]
-    if out is not None:
-        _check_distinct(targets)
-    models = {
-        folder: _Model.load(folder, decoding_of(folder, decode, lm, hotwords, set_))
-        for folder in dict.fromkeys(kinds.folder_of(name) for name, _ in targets)
-    }
+        if run is not None and (model is not None or language is not None):
+            raise InputError("--run names the model; leave --model and --language away")
+        data = sys.stdin.buffer.read() if "-" in media else b""
+        kinds = _Kinds(data, run if run is not None else model, language)
+        suffix = ".txt" if form is OutputFormat.TEXT else ".json"
+        targets = [(name, target.with_suffix(suffix)) for name, target in _targets(media)]
+        if out is not None:
+            _check_distinct(targets)
+        models = {
+            folder: _Model.load(folder, decoding_of(folder, decode, lm, hotwords, set_))
+            for folder in dict.fromkeys(kinds.folder_of(name) for name, _ in targets)
+        }
     failed = False
     for (name, target), (hypothesis, error, used) in zip(targets, _results(models, kinds, targets), strict=True):
         if hypothesis is None:
@@ -87,6 +90,17 @@ def transcribe(
             print(content if form is OutputFormat.JSON or len(targets) == 1 else f"{name}\t{content}", flush=True)
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Imports and models make objects that stay; to look through them for garbage takes a tenth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _Kinds:

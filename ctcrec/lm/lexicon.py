@@ -68,22 +68,20 @@ def build_trie(
             longer string, which matches nothing.
         weights: (len(words),) for `LexiconTrie.best`; zeros if not given.
     """
-    order = sorted(range(len(words)), key=lambda index: words[index])
-    order = [
-        index
-        for place, index in enumerate(order)
-        if words[index] and (place == 0 or words[index] != words[order[place - 1]])
-    ]
-    codes = np.frombuffer("".join(words[index] for index in order).encode("utf-32-le"), np.uint32)
+    place = dict(zip(reversed(words), range(len(words) - 1, -1, -1), strict=True))  # the first of equals
+    place.pop("", None)
+    texts = sorted(place)
+    codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
     symbols = _symbols(codes, alphabet)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(words[index]) for index in order], dtype=np.int64)])
-    known = np.add.reduceat(symbols < 0, starts[:-1]) == 0 if order else np.zeros(0, bool)
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
+    known = np.add.reduceat(symbols < 0, starts[:-1]) == 0 if texts else np.zeros(0, bool)
     if not known.any():
         return empty_trie()
     lengths = np.diff(starts)
     letters = symbols[np.repeat(known, lengths)]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[known])])
-    index = np.array(order, dtype=np.int32)[known]
+    index = np.fromiter(map(place.__getitem__, texts), np.int32, len(texts))[known]
     if weights is None:
         weights = np.zeros(len(words), np.float32)
     return LexiconTrie(*_build(letters, starts, index, weights.astype(np.float32)))
