@@ -139,7 +139,10 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as for any new file; safetensors would let nobody else read it
             save_file(contiguous, temporary, complete)
+            temporary.chmod(mode)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -68,6 +68,10 @@ def test_round_trip_of_logits(modality: str, text: dict[str, Any], tmp_path: Pat
     assert not list((tmp_path / "run").glob("*.tmp")) and not list((tmp_path / "run").glob(".new-*"))
 
 
+def test_others_may_read_what_they_may_read_elsewhere(run: Path) -> None:
+    assert (run / "model.safetensors").stat().st_mode == (run / "config.yaml").stat().st_mode
+
+
 def test_loading_draws_no_random_numbers(run: Path) -> None:
     before = torch.get_rng_state()
     load_checkpoint(run)
