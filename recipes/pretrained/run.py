@@ -129,8 +129,8 @@ def tune(units: str, data: Path, out: Path, run: Path) -> None:
         return
     manifests = out / "manifests"
     if units == "words":
-        lm, texts, unit = out / "books.3gram", data / "text/books.txt.xz", "word"
-        options: list[object] = ["--order", 3, "--prune", "0,1,2", "--text", "librispeech"]
+        lm, texts, unit = out / "books.3gram", data / "text/books-full.txt.xz", "word"
+        options: list[object] = ["--order", 3, "--prune", "0,3,5", "--text", "librispeech"]
     else:
         lm, unit = out / "characters.6gram", "token"
         texts = write_transcripts(manifests / "train.jsonl", out / "transcripts.txt")

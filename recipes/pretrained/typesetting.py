@@ -1,9 +1,9 @@
 """Text as printers set it, for `ctcrec render`: the book text has straight quotes and `--`; print has neither."""
 
-import itertools
 import lzma
+import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ctcrec.data.manifest import read_manifest
@@ -18,13 +18,34 @@ def typeset(text: str) -> str:
     return text.replace("'", "’").replace('"', "”")
 
 
+_SIGNS = (
+    "{}%", "{} %", "({} + {})", "{} + {} = {}", "{}/{}", "and/or", "§ {}", "§§ {}, {}", "@ {}d.", "#{}", "£{} {}s.",
+    "${}.{}", "{}° {}′", "{} × {}", "¶ {}", "†", "‡", "*", "[{}]", "{}½", "{}¼", "{}¾", "<{}>", "A_{}", "~{}", "{}|{}",
+    "a\\b", "^{}", "{{{}}}", "é", "è", "à la", "café", "naïve", "rôle", "fête", "Zoë", "señor", "garçon", "Ægean",
+    "œuvre", "Köln", "Møller", "Århus", "Škoda", "€{}", "{}–{}", "« {} »", "Éire", "Ürgüp",
+)  # fmt: skip
+
+
 def write_book_text(source: Path, out: Path, paragraphs: int) -> Path:
-    """So many paragraphs of the book text, drawn evenly from all of it."""
+    """So many paragraphs of the book text, drawn evenly from all of it; and among them every paragraph with letters or
+    signs beyond ASCII, which are few. Into one in eight comes a sign or a foreign word, for novels have hardly any.
+    """
     with lzma.open(source, "rt", encoding="utf-8") as file:
-        rows = sum(1 for _ in file)
-    step = max(1, rows // paragraphs)
-    with lzma.open(source, "rt", encoding="utf-8") as file:
-        return _write(out, (typeset(row.strip()) for row in itertools.islice(file, 0, None, step)))
+        rows = [row.strip() for row in file]
+    step = max(1, len(rows) // paragraphs)
+    chance = random.Random(0)
+    chosen = (row for number, row in enumerate(rows) if number % step == 0 or not row.isascii())
+    return _write(out, _with_signs((typeset(row) for row in chosen), chance))
+
+
+def _with_signs(rows: Iterable[str], chance: random.Random) -> Iterator[str]:
+    for row in rows:
+        words = row.split(" ")
+        if chance.random() < 0.125:
+            for place in range(chance.randrange(12), len(words), 13):
+                numbers = (str(chance.randrange(1, 10 ** chance.randrange(1, 4))) for _ in range(3))
+                words[place] += " " + chance.choice(_SIGNS).format(*numbers)
+        yield " ".join(words)
 
 
 def write_transcripts(manifest: Path, out: Path, times: int = 1) -> Path:

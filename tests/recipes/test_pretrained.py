@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import lzma
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,20 @@ def test_texts_are_repeated_for_several_fonts(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.jsonl", [Example("a", Path("a.png"), "one"), Example("b", Path("b.png"), "two")])
     out = module("typesetting").write_transcripts(tmp_path / "m.jsonl", tmp_path / "deep/text.txt", 2)
     assert out.read_text() == "one\ntwo\none\ntwo\n"
+
+
+def test_signs_and_accents_get_into_the_book_text(tmp_path: Path) -> None:
+    rows = [f"Row {number} of plain words, as novels have them, on and on." for number in range(400)]
+    rows[7] = "The only façade of the book."
+    with lzma.open(tmp_path / "books.xz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(rows))
+    typesetting = module("typesetting")
+    chosen = typesetting.write_book_text(tmp_path / "books.xz", tmp_path / "text.txt", 200).read_text()
+    assert len(chosen.splitlines()) == 201 and "façade" in chosen
+    changed = [row for row in chosen.splitlines() if row not in rows]
+    assert 10 < len(changed) < 45
+    assert len(set(chosen) & set("%+=/§£°½é")) > 4
+    assert typesetting.write_book_text(tmp_path / "books.xz", tmp_path / "b.txt", 200).read_text() == chosen
 
 
 def line(folder: Path, name: str) -> None:
