@@ -274,8 +274,8 @@ def test_lower_precision(modality: str, precision: str, tmp_path: Path, monkeypa
         train_quietly(config, tmp_path / chosen)
         rows = [json.loads(line) for line in (tmp_path / chosen / "metrics.jsonl").read_text().splitlines()]
         losses[chosen] = [row["train_loss"] for row in rows if "train_loss" in row]
-        weights = load_checkpoint(tmp_path / chosen).model.state_dict()
-        assert all(weight.dtype == torch.float32 for weight in weights.values() if weight.is_floating_point())
+        weights, _ = read_tensors(tmp_path / chosen / "model.safetensors")
+        assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
         assert rows[-1]["skipped_batches"] == 0
     assert losses[precision] == pytest.approx(losses["float32"], rel=0.02)
     assert losses[precision] != losses["float32"]
