@@ -1,7 +1,8 @@
 """Machine code of compiled functions is kept on disk, and not used any more once the source has changed.
 
 Numba looks only at the file that a kernel is written in. A kernel also holds the code of the functions that it calls,
-which are mostly elsewhere, so here it depends on all files of the package with compiled functions.
+which are mostly elsewhere, and reads the fields of named tuples by their place; so here it depends on all files of the
+package with compiled functions or named tuples.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, Use
 
 __all__ = ["UserFolder", "UserProvidedFolder", "WithSource", "cached_njit", "source_stamp"]
 
-_COMPILES = re.compile(rb"^(?:import|from) (?:numba|ctcrec\.kernel_cache|ctcrec\.lm\.compiled)\b", re.MULTILINE)
+_COMPILES = re.compile(
+    rb"^(?:import|from) (?:numba|ctcrec\.kernel_cache|ctcrec\.lm\.compiled)\b|^class \w+\(NamedTuple\)", re.MULTILINE
+)
 
 
 @cache
 def source_stamp(package: Path = Path(__file__).parent) -> str:
-    """A hash of the sources below `package` that compile functions."""
+    """A hash of the sources below `package` that compile functions or define what these may take."""
     content = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         source = path.read_bytes()

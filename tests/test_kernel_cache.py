@@ -56,9 +56,10 @@ def test_a_kernel_follows_what_it_calls(tmp_path: Path) -> None:
 
 def test_the_stamp_knows_every_compiling_file(tmp_path: Path) -> None:
     stamps = set()
-    for text in ("import numba\n", "from numba import njit\n", "from ctcrec.kernel_cache import cached_njit\n"):
+    tuples = "from typing import NamedTuple\n\n\nclass Tables(NamedTuple):\n    first: int\n"
+    for text in ("import numba\n", "from numba import njit\n", "from ctcrec.kernel_cache import cached_njit\n", tuples):
         (tmp_path / "a.py").write_text(f'"""Words."""\n{text}')
         stamps.add(source_stamp.__wrapped__(tmp_path))
     (tmp_path / "a.py").write_text("import json\n")
     nothing = source_stamp.__wrapped__(tmp_path)
-    assert len({*stamps, nothing}) == 4
+    assert len({*stamps, nothing}) == 5
