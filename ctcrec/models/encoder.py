@@ -7,18 +7,35 @@ its own length*, so that padding always comes last and never reaches a true fram
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 __all__ = ["BidirectionalEncoder", "initialize_recurrent", "reverse_sequences"]
 
 
+class ReverseSequences(torch.autograd.Function):
+    """See `reverse_sequences`; being its own inverse, it is its own gradient too. Frames (T, N, D) are moved whole."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(lengths)
+        time, count, size = frames.shape
+        place = torch.arange(time, device=frames.device)[:, None]
+        source = lengths - 1 - place
+        rows = torch.where(source >= 0, source, place) * count + torch.arange(count, device=frames.device)
+        return frames.reshape(-1, size).index_select(0, rows.flatten()).view(time, count, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        [lengths] = ctx.saved_tensors
+        return ReverseSequences.apply(gradient, lengths), None
+
+
 def reverse_sequences(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Reverse each sequence of (N, T, D) within its length; padding stays where it is. Its own inverse."""
-    time = torch.arange(frames.shape[1], device=frames.device)
-    index = lengths[:, None] - 1 - time
-    index = torch.where(index >= 0, index, time)
-    return frames.gather(1, index[:, :, None].expand_as(frames))
+    """Reverse each sequence of (T, N, D) within its length; padding stays where it is. Its own inverse."""
+    return ReverseSequences.apply(frames, lengths)
 
 
 def initialize_recurrent(layer: nn.LSTM | nn.GRU) -> None:
@@ -36,13 +53,13 @@ def initialize_recurrent(layer: nn.LSTM | nn.GRU) -> None:
 
 
 class BidirectionalLayer(nn.Module):
-    """One forward and one backward LSTM or GRU, (N, T, D) → (N, T, 2 width)."""
+    """One forward and one backward LSTM or GRU, (T, N, D) → (T, N, 2 width)."""
 
     def __init__(self, cell: str, input_size: int, width: int) -> None:
         super().__init__()
         layer = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.forwards = layer(input_size, width, batch_first=True)
-        self.backwards = layer(input_size, width, batch_first=True)
+        self.forwards = layer(input_size, width)
+        self.backwards = layer(input_size, width)
         initialize_recurrent(self.forwards)
         initialize_recurrent(self.backwards)
 
@@ -90,7 +107,8 @@ class BidirectionalEncoder(nn.Module):
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """(N, T, D), (N,) → the output of every layer, first to last, (N, T, D') each."""
         outputs = []
+        frames = frames.transpose(0, 1)  # recurrent layers want time first
         for layer, projection in zip(self.layers, self.projections, strict=True):
             frames = projection(layer(self.dropout(frames), lengths))
-            outputs.append(self.dropout(frames) if layer is self.layers[-1] else frames)
+            outputs.append((self.dropout(frames) if layer is self.layers[-1] else frames).transpose(0, 1))
         return outputs

@@ -72,8 +72,10 @@ class ConvolutionBlock(nn.Module):
         self.block = block
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        frames = self.pool(self.convolution(frames))
         lengths = self.block.output_size(lengths, 0)
+        if not self.training and isinstance(self.pool, nn.Identity):
+            return self._at_once(frames, lengths), lengths
+        frames = self.pool(self.convolution(frames))
         n, channels, time, bands = frames.shape
         rows = frames.permute(0, 2, 3, 1).reshape(n * time, bands * channels)  # a view under channels_last
         true = frame_mask(lengths, time).flatten().nonzero().squeeze(1)
@@ -81,6 +83,20 @@ class ConvolutionBlock(nn.Module):
         kept = self.dropout(torch.relu(self.normalization(kept))).view(-1, bands * channels)
         rows = kept.new_zeros(n * time, bands * channels).index_copy(0, true, kept)
         return rows.view(n, time, bands, channels).permute(0, 3, 1, 2), lengths
+
+    def _at_once(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """With fixed statistics, taken into the convolution's weights: w' = γ w / σ and b' = γ (b − μ) / σ + β."""
+        weight, bias, statistics = self.convolution.weight, self.convolution.bias, self.normalization
+        if isinstance(statistics, nn.BatchNorm1d):
+            mean, variance = statistics.running_mean, statistics.running_var
+            assert bias is not None and mean is not None and variance is not None
+            scale = statistics.weight * torch.rsqrt(variance + statistics.eps)
+            weight, bias = weight * scale[:, None, None, None], (bias - mean) * scale + statistics.bias
+        frames = nn.functional.conv2d(frames, weight, bias, self.convolution.stride, self.convolution.padding)
+        n, channels, time, bands = frames.shape
+        padded = (~frame_mask(lengths, time)).flatten().nonzero().squeeze(1)
+        rows = frames.permute(0, 2, 3, 1).reshape(n * time, bands * channels).index_fill_(0, padded, 0.0)
+        return rows.relu_().view(n, time, bands, channels).permute(0, 3, 1, 2)
 
 
 class ConvolutionFrontend(nn.Module):

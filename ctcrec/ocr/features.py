@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from ctcrec.ocr.levels import gray_quantiles
+
 __all__ = ["LineScaler", "scale_to_height"]
 
 # Gray levels are stretched between these quantiles. Even in a bold, tight crop a fifth of the pixels is clean paper,
@@ -53,7 +55,6 @@ def _scaled_width(width: int, height: int, target: int) -> int:
 
 def _ink_of_level(image: np.ndarray) -> np.ndarray:
     """(256,) float32: how much ink each gray level is in this image."""
-    share = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
-    ink, paper = np.searchsorted(share, (_INK_QUANTILE, _PAPER_QUANTILE))
+    ink, paper = gray_quantiles(image, _INK_QUANTILE, _PAPER_QUANTILE)
     levels = np.arange(256)
     return np.clip((paper - levels) / max(paper - ink, _MIN_CONTRAST), 0.0, 1.0).astype(np.float32)

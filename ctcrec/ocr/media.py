@@ -105,7 +105,7 @@ def normalize_polarity(image: np.ndarray) -> np.ndarray:
         picture = picture.reduce(height // _POLARITY_HEIGHT)
     blur = ImageFilter.BoxBlur((_NEIGHBOURHOOD[0] * picture.height, _NEIGHBOURHOOD[1] * picture.height))
     deviation = np.asarray(picture, dtype=np.float32) - np.asarray(picture.filter(blur), dtype=np.float32)
-    skew = float((deviation**3).sum())
+    skew = float((deviation * deviation * deviation).sum())  # a power would take ten times as long
     if skew == 0.0:
         return image if image.mean() >= 128 else 255 - image
     return image if skew < 0 else 255 - image

@@ -44,14 +44,17 @@ def count_text_rows(image: np.ndarray) -> int:
 
 def _bands(profile: np.ndarray) -> int:
     """How many bands of about equal ink the rows make; `profile` (H,): share of ink in each row."""
-    if not profile.any():
+    inked = np.sort(profile[profile > 0])
+    if not len(inked):
         return 0
-    dense = float(np.quantile(profile[profile > 0], 0.9))
-    inside = np.concatenate([[False], profile > _GAP * dense, [False]])
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    bands = [(start, end) for start, end in edges.reshape(-1, 2).tolist() if end - start >= _LOWEST]
-    if not bands:
+    dense = inked[int(0.9 * (len(inked) - 1))]
+    inside = np.zeros(len(profile) + 2, dtype=np.int8)
+    inside[1:-1] = profile > _GAP * dense
+    starts, ends = np.flatnonzero(np.diff(inside)).reshape(-1, 2).T
+    tall = ends - starts >= _LOWEST
+    if not tall.any():
         return 0
-    masses = np.array([profile[start:end].sum() for start, end in bands])
-    large = np.median(np.sort(masses)[::-1][: max(1, len(masses) // 2)])
-    return int((masses >= _MASS * large).sum())
+    total = np.concatenate([[0.0], np.cumsum(profile)])
+    masses = np.sort((total[ends] - total[starts])[tall])[::-1]
+    large = masses[: max(1, len(masses) // 2)]
+    return int((masses >= _MASS * large[len(large) // 2]).sum())

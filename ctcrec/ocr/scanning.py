@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ctcrec.ocr.levels import gray_quantiles
+
 __all__ = ["coarsen", "ink_and_paper", "show_through", "speckle", "spread_ink", "to_two_levels"]
 
 _INK_QUANTILE = 0.01
@@ -19,9 +21,8 @@ _RAGGED_CELLS = 12  # of the height: as fine as paper fibres are at the size of 
 
 def ink_and_paper(image: np.ndarray) -> tuple[float, float]:
     """Gray levels of the ink and of the paper; at least one apart."""
-    paper = float(np.median(image[::2, ::2]))
-    ink = float(np.quantile(image[::2, ::2], _INK_QUANTILE))
-    return min(ink, paper - 1.0), paper
+    ink, paper = gray_quantiles(image[::2, ::2], _INK_QUANTILE, 0.5)
+    return min(ink, paper - 1.0), float(paper)
 
 
 def spread_ink(image: np.ndarray, generator: np.random.Generator, limit: float) -> np.ndarray:

@@ -21,12 +21,12 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 @given(lengths=st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_reverse_sequences(lengths: list[int]) -> None:
     sizes = torch.tensor(lengths)
-    frames = torch.arange(len(lengths) * 8 * 2).reshape(len(lengths), 8, 2)
+    frames = torch.arange(8 * len(lengths) * 2).reshape(8, len(lengths), 2)
     reversed_frames = reverse_sequences(frames, sizes)
     for index, size in enumerate(lengths):
-        expected = frames[index].tolist()
+        expected = frames[:, index].tolist()
         expected[:size] = expected[:size][::-1]
-        assert reversed_frames[index].tolist() == expected
+        assert reversed_frames[:, index].tolist() == expected
     assert torch.equal(reverse_sequences(reversed_frames, sizes), frames)
 
 

@@ -106,6 +106,28 @@ def test_batch_statistics_are_those_of_the_true_frames() -> None:
     torch.testing.assert_close(block.normalization.running_var, 0.9 + 0.1 * values.var(0), rtol=1e-4, atol=1e-6)
 
 
+def test_fixed_statistics_taken_into_the_convolution() -> None:
+    frontend = build(BLOCKS["stride"])
+    for _ in range(3):  # statistics, scale and shift that are not those of the start
+        frontend(*random_batch([9, 14, 6]))
+    for block in frontend.blocks:
+        torch.nn.init.normal_(block.normalization.weight)
+        torch.nn.init.normal_(block.normalization.bias)
+    frontend.eval()
+    features, lengths = random_batch([13])
+    frames = features[:, None]
+    for block in frontend.blocks:
+        frames = block.convolution(frames).transpose(1, 2).flatten(0, 1)
+        frames = torch.relu(block.normalization(frames)).unflatten(0, (1, -1)).transpose(1, 2)
+    expected = frames.permute(0, 2, 3, 1).flatten(2)
+    got, _ = frontend(features, lengths)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    slope = torch.randn_like(got)
+    parameters = list(frontend.parameters())
+    ours = torch.autograd.grad((got * slope).sum(), parameters)
+    torch.testing.assert_close(ours, torch.autograd.grad((expected * slope).sum(), parameters), rtol=1e-3, atol=1e-4)
+
+
 def test_frames_beyond_the_length_are_zero_without_projection() -> None:
     features, sizes = random_batch([4, 30])
     frames, lengths = build(BLOCKS["stride"]).eval()(features, sizes)
