@@ -2,6 +2,7 @@
 
     python recipes/demo.py          # the models that all start from: CTC, three minutes each
     python recipes/objectives.py [--only digits lines] [--seeds 3] [--demo runs/demo] [--out runs/objectives]
+    python recipes/objectives.py --only lines --models ctc joint --epochs 20 --set loss.ctc_weight=0.8 --out DIR
     python recipes/objectives.py --only librispeech --librispeech FOLDER  # train-clean-5 and dev-mini; one seed
 
 Each row of the table is the same model, the demo's or speech-en, trained on for a few epochs: with CTC as before, or
@@ -16,7 +17,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctcrec.recipe import ctcrec, prepare, train
@@ -25,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS, SAMPLES, PRETRAINED = PROJECT / "configs", PROJECT / "samples", PROJECT / "ctcrec/pretrained/speech-en"
 CTC = ["loss.ctc_weight=1", "loss.label_smoothing=0", "model.decoder=null"]
 LONGER = ["training.learning_rate=0.0003", "training.epochs=2"]
-JOINT = ["loss.ctc_weight=0.5", "loss.label_smoothing=0"]
+JOINT = ["loss.label_smoothing=0"]  # and the configuration's weight of CTC, 0.5
 MODELS = {
     "ctc": CTC,
     "joint": JOINT,
@@ -36,7 +37,7 @@ MODELS = {
         "loss.sequence_training={head: ctc, risk: characters, count: 8, beam_size: 16, weight: 0.5}",
     ],
     "sampling": [*JOINT, "loss.scheduled_sampling={schedule: linear, k: 10, floor: 0.7}"],
-    "smoothing": ["loss.ctc_weight=0.5", "loss.label_smoothing=0.1"],
+    "smoothing": ["loss.label_smoothing=0.1"],
     "attention": ["loss.ctc_weight=0", "loss.label_smoothing=0"],
 }
 
@@ -170,7 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["digits", "lines", "librispeech"], nargs="+", default=["digits", "lines"])
     parser.add_argument("--librispeech", type=Path, help="folder of the corpus, for the task of that name")
+    parser.add_argument("--models", choices=MODELS, nargs="+", default=list(MODELS), help="some of them; ctc first")
     parser.add_argument("--seeds", type=int, default=3, help="of digits and lines; LibriSpeech has one")
+    parser.add_argument("--epochs", type=int, help="in place of 3 for digits, 7 for lines and 2 for LibriSpeech")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change all configurations")
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="results of recipes/demo.py")
     parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
     arguments = parser.parse_args()
@@ -181,18 +185,23 @@ def main() -> None:
     for name in arguments.only:
         folder = arguments.out / name
         if name == "librispeech":
-            compare(LIBRISPEECH, librispeech(arguments.librispeech, folder), PRETRAINED, folder, 1)
+            compare(LIBRISPEECH, librispeech(arguments.librispeech, folder), PRETRAINED, folder, arguments)
         else:
             task, make = (DIGITS, digits) if name == "digits" else (LINES, lines)
-            compare(task, make(folder), arguments.demo / name / "model", folder, arguments.seeds)
+            compare(task, make(folder), arguments.demo / name / "model", folder, arguments)
     print(f"{time.monotonic() - started:.0f} s in all")
 
 
-def compare(task: Task, data: tuple[list[Path], Path, Path], start: Path, folder: Path, seeds: int) -> None:
-    """Train and evaluate all models of a task; its table grows with each."""
+def compare(
+    task: Task, data: tuple[list[Path], Path, Path], start: Path, folder: Path, arguments: argparse.Namespace
+) -> None:
+    """Train and evaluate the models of a task; its table grows with each."""
+    epochs, settings = arguments.epochs or task.epochs, [*task.settings, *arguments.set]
+    task = replace(task, epochs=epochs, settings=settings)
     results = defaultdict(list)
-    for model in ("start", *MODELS):  # a whole model at a time: the table is of use before all are done
-        for seed in range(1, 2 if model == "start" else seeds + 1):
+    for model in ("start", *arguments.models):  # a whole model at a time: the table is of use before all are done
+        seeds = 1 if model == "start" or task.name == "librispeech" else arguments.seeds
+        for seed in range(1, seeds + 1):
             for row, rates in run_model(task, model, data, start, folder, seed).items():
                 results[row].append(rates)
         (folder / "table.md").write_text(table(task, results, folder), encoding="utf-8")
