@@ -86,7 +86,7 @@ def unit_finding(model: RecognitionModel, batches: Sequence[Batch]) -> Finding:
     def watch_recurrent(
         module: torch.nn.Module, given: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor
     ) -> None:
-        true = output[frame_mask(given[1], output.shape[1])]
+        true = output[frame_mask(given[1], len(output)).t()]  # layers have time first
         active = true.std(0) > _STILL
         alive[names[module]] = alive.get(names[module], torch.zeros_like(active)) | active
 
