@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,19 @@ class TrainingDisplay:
     def say(self, text: str, style: str | None = None) -> None:
         """A line that stays."""
         self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+
+    def say_epoch(self, row: Mapping[str, Any], samples: Iterable[tuple[str, str]], better: bool) -> None:
+        """The end of an epoch, with some references of the validation and what was written for them."""
+        self.say(
+            f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f} → {row['valid_loss']:.3f}"
+            f"  CER {100 * row['cer']:.2f} %  WER {100 * row['wer']:.2f} %  blanks {100 * row['blank_rate']:.0f} %"
+            f"  {row['frames_per_second']:.0f} frames/s  {row['seconds']:.0f} s{'  best' if better else ''}",
+            "bold" if better else None,
+        )
+        for reference, hypothesis in samples:
+            self.say(f"    {reference}\n  → {hypothesis}", "dim")
+        if row["infeasible"]:
+            self.say(f"  {row['infeasible']} targets did not fit their frames and counted no loss", "yellow")
 
     def start(self, name: str, total: int, done: int = 0) -> None:
         """Begin a bar of `total` batches."""

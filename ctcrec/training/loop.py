@@ -40,7 +40,6 @@ from ctcrec.training.setup import (
     say_facts,
 )
 from ctcrec.training.state import Progress, load_state, random_state, save_state
-from ctcrec.training.validation import Validation
 from ctcrec.training.weights import BatchWeights
 
 __all__ = ["OVERFIT_LOSS", "Summary", "train"]
@@ -249,26 +248,13 @@ class _Run:
         (labels,) = self.world.sum([sum(int(batch.target_lengths.sum()) for batch in group)])
         tokens = int(labels) // self.views
         teacher_forcing = self._teacher_forcing_ratio()
-        loss, ctc, attention, infeasible, frames, padded_frames = 0.0, 0.0, 0.0, 0.0, 0, 0
-        added = dict.fromkeys((addition.name for addition in self.additions), 0.0)
-        for batch in group:
-            sums, told = self._forward(batch.to(self.device), teacher_forcing)
-            torch.autograd.backward(self.scaler.scale(sums.total / tokens))
-            added = {name: value + told.get(name, 0.0) for name, value in added.items()}
-            main = sums.main(self.config.loss.ctc_weight)
-            of_batch = torch.stack([main, sums.ctc, sums.attention, sums.infeasible.to(main)]).detach().tolist()
-            loss, ctc, attention, infeasible = map(sum, zip((loss, ctc, attention, infeasible), of_batch, strict=True))
-            frames += int(batch.feature_lengths.sum())
-            padded_frames += batch.features.shape[0] * batch.features.shape[1]
-        self.world.sum_gradients(self.model.parameters())
-        loss, ctc, attention, *counts = self.world.sum([loss, ctc, attention, infeasible, frames, padded_frames])
-        added = dict(zip(added, self.world.sum(list(added.values())), strict=True))
-        progress.infeasible += int(counts[0])
-        progress.frames += int(counts[1])
-        progress.padded_frames += int(counts[2])
+        sums = self._gradient(group, tokens, teacher_forcing)
+        progress.infeasible += int(sums.pop("infeasible"))
+        progress.frames += int(sums.pop("frames"))
+        progress.padded_frames += int(sums.pop("padded_frames"))
         self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip))
-        if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
+        if not math.isfinite(sums["loss"]) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
             self._skip(group, buffers)
             return
         progress.bad_batches_in_row = 0
@@ -276,18 +262,33 @@ class _Run:
         self.scaler.update()
         self.world.average_buffers(self.model)
         progress.step += 1
-        progress.loss += loss
+        progress.loss += sums["loss"]
         progress.tokens += tokens
         if self.average is not None:
             self.average.update(self.model, progress.step)
-        row = {"loss": loss / tokens, "learning_rate": progress.learning_rate, "gradient_norm": norm}
-        if self.model.decoder is not None:
-            row |= {"ctc_loss": ctc / tokens, "attention_loss": attention / tokens}
-        row |= {name: value / tokens for name, value in added.items()}
+        row = {name: value / tokens for name, value in sums.items()}
+        row |= {"learning_rate": progress.learning_rate, "gradient_norm": norm}
         if self.config.loss.scheduled_sampling is not None:
             row["teacher_forcing_ratio"] = teacher_forcing
         self.log.write("step", progress.step, row)
         self._warn("step", row)
+
+    def _gradient(self, group: list[Batch], tokens: int, teacher_forcing: float) -> dict[str, float]:
+        """Leave the gradient of the loss per token in the parameters; what was summed up, over all processes."""
+        of_heads = [] if self.model.decoder is None else ["ctc_loss", "attention_loss"]
+        names = ["loss", *of_heads, "infeasible", "frames", "padded_frames"]
+        sums = dict.fromkeys([*names, *(addition.name for addition in self.additions)], 0.0)
+        for batch in group:
+            losses, told = self._forward(batch.to(self.device), teacher_forcing)
+            torch.autograd.backward(self.scaler.scale(losses.total / tokens))
+            main = losses.main(self.config.loss.ctc_weight)
+            heads = [] if self.model.decoder is None else [losses.ctc, losses.attention]
+            of_batch = torch.stack([main, *heads, losses.infeasible.to(main)]).detach().tolist()
+            frames = [int(batch.feature_lengths.sum()), batch.features.shape[0] * batch.features.shape[1]]
+            told |= zip(names, [*of_batch, *frames], strict=True)
+            sums = {name: value + told.get(name, 0.0) for name, value in sums.items()}
+        self.world.sum_gradients(self.model.parameters())
+        return dict(zip(sums, self.world.sum(list(sums.values())), strict=True))
 
     def _freeze(self, frozen: bool) -> None:
         """Keep the frontend as it is, its batch statistics and all, or let it learn."""
@@ -362,7 +363,7 @@ class _Run:
                 f" training.learning_rate (now {training.learning_rate:g}) or more training.warmup_steps"
             )
         result = self.world.found_by_first(lambda: self.selection.validate(weights))
-        row = self._epoch_row(result)
+        row = progress.epoch_row(result)
         self.log.write("epoch", progress.step, row)
         progress.last = row
         better = self.selection.consider(weights, row, progress)
@@ -370,47 +371,13 @@ class _Run:
         if training.schedule == "plateau" and progress.plateau_epochs >= training.plateau_patience:
             progress.plateau_factor *= 0.5
             progress.plateau_epochs = 0
-        self._say_epoch(row, result, better)
+        self.display.say_epoch(row, result.samples, better)
         self._warn("epoch", row)
 
     def _warn(self, kind: str, row: dict[str, Any]) -> None:
         """Say what a row is the first to show."""
         for finding in self.watch.add({"kind": kind, "step": self.progress.step, **row}):
             self.display.say(finding.text(), "yellow")
-
-    def _epoch_row(self, result: Validation) -> dict[str, Any]:
-        progress = self.progress
-        seconds = max(progress.step_seconds, 1e-9)
-        return {
-            "epoch": progress.epoch + 1,
-            "train_loss": progress.loss / max(progress.tokens, 1),
-            "valid_loss": result.loss,
-            **({} if result.attention_loss is None else {"valid_attention_loss": result.attention_loss}),
-            "cer": result.cer,
-            "wer": result.wer,
-            "blank_rate": result.blank_rate,
-            "distinct_outputs": result.distinct_outputs,
-            "learning_rate": progress.learning_rate,
-            "frames_per_second": progress.frames / seconds,
-            "padding": 1.0 - progress.frames / max(progress.padded_frames, 1),
-            "data_wait": progress.wait_seconds / seconds,
-            "skipped_batches": progress.skipped_batches,
-            "infeasible": progress.infeasible + result.infeasible,
-            "seconds": progress.seconds,
-        }
-
-    def _say_epoch(self, row: dict[str, Any], result: Validation, better: bool) -> None:
-        say = self.display.say
-        say(
-            f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f} → {row['valid_loss']:.3f}"
-            f"  CER {100 * row['cer']:.2f} %  WER {100 * row['wer']:.2f} %  blanks {100 * row['blank_rate']:.0f} %"
-            f"  {row['frames_per_second']:.0f} frames/s  {row['seconds']:.0f} s{'  best' if better else ''}",
-            "bold" if better else None,
-        )
-        for reference, hypothesis in result.samples:
-            say(f"    {reference}\n  → {hypothesis}", "dim")
-        if row["infeasible"]:
-            say(f"  {row['infeasible']} targets did not fit their frames and counted no loss", "yellow")
 
     def _state_line(self, batches: int) -> str:
         progress = self.progress

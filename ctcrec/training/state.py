@@ -13,6 +13,7 @@ import torch
 
 from ctcrec.checkpoint import read_tensors, write_tensors
 from ctcrec.errors import CheckpointError
+from ctcrec.training.validation import Validation
 
 __all__ = ["Progress", "load_state", "random_state", "save_state"]
 
@@ -51,6 +52,28 @@ class Progress:
         self.loss, self.tokens, self.frames, self.padded_frames = 0.0, 0, 0, 0
         self.wait_seconds = self.step_seconds = 0.0
         self.skipped_batches = self.infeasible = 0
+
+    def epoch_row(self, validation: Validation) -> dict[str, Any]:
+        """What `metrics.jsonl` says of the epoch that ends."""
+        seconds = max(self.step_seconds, 1e-9)
+        attention_loss = validation.attention_loss
+        return {
+            "epoch": self.epoch + 1,
+            "train_loss": self.loss / max(self.tokens, 1),
+            "valid_loss": validation.loss,
+            **({} if attention_loss is None else {"valid_attention_loss": attention_loss}),
+            "cer": validation.cer,
+            "wer": validation.wer,
+            "blank_rate": validation.blank_rate,
+            "distinct_outputs": validation.distinct_outputs,
+            "learning_rate": self.learning_rate,
+            "frames_per_second": self.frames / seconds,
+            "padding": 1.0 - self.frames / max(self.padded_frames, 1),
+            "data_wait": self.wait_seconds / seconds,
+            "skipped_batches": self.skipped_batches,
+            "infeasible": self.infeasible + validation.infeasible,
+            "seconds": self.seconds,
+        }
 
 
 def random_state() -> dict[str, torch.Tensor]:
