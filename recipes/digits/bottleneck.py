@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="results of recipes/demo.py")
     parser.add_argument("--out", type=Path, default=Path("runs/bottleneck"))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--plot", type=Path, default=Path(__file__).parent / "bottleneck.svg")
     arguments = parser.parse_args()
     data = arguments.out / "strings"
@@ -46,7 +46,12 @@ def main() -> None:
     rates = {}
     for kind, settings in KINDS.items():
         run = arguments.out / kind.replace(" ", "-")
-        chosen = [f"training.epochs={arguments.epochs}", "training.learning_rate=0.002", *settings]
+        chosen = [
+            "training.batch_frames=2000",
+            "training.learning_rate=0.002",
+            f"training.epochs={arguments.epochs}",
+            *settings,
+        ]
         manifests = [data / "train.jsonl"], [data / "valid.jsonl"]
         train(CONFIG, run, *manifests, chosen, arguments.demo / "digits/model")
         found = run / "evaluation-attention"
