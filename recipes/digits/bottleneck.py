@@ -75,7 +75,7 @@ def draw(rates: dict[str, dict[int, float]], path: Path) -> None:
     axes.set(xlabel="digits in the string", ylabel="CER of the decoder alone, %", ylim=(0, None))
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     print(f"{path}: drawn")
 
 
