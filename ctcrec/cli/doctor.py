@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ctcrec.allocation import keep_freed_memory
+
 __all__ = ["doctor"]
 
 
@@ -45,6 +47,8 @@ def doctor(
     from ctcrec.config import load_config
     from ctcrec.diagnosis import diagnose_config, diagnose_run
     from ctcrec.errors import ConfigError
+
+    keep_freed_memory()
 
     def say(line: str) -> None:
         print(f"… {line}", file=sys.stderr)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ctcrec.allocation import keep_freed_memory
+
 __all__ = ["pretrain"]
 
 
@@ -30,6 +32,7 @@ def pretrain(
     from ctcrec.training.pretraining import ContrastiveOptions
     from ctcrec.training.pretraining import pretrain as run_pretraining
 
+    keep_freed_memory()
     options = ContrastiveOptions(mask_share, mask_frames, temperature, size)
     if resume is not None:
         if config is not None or out is not None or set_ or options != ContrastiveOptions():

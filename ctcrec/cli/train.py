@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ctcrec.allocation import keep_freed_memory
+
 __all__ = ["train"]
 
 
@@ -36,6 +38,7 @@ def train(
     from ctcrec.pretrained import find_model
     from ctcrec.training.loop import train as run_training
 
+    keep_freed_memory()
     if resume is not None:
         if out is not None and out != resume:
             raise ConfigError(f"--resume {resume} goes on in its own directory; leave --out away")

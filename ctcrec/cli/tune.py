@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ctcrec.allocation import keep_freed_memory
+
 __all__ = ["tune"]
 
 
@@ -31,6 +33,7 @@ def tune(
     from ctcrec.recognizer import Recognizer
     from ctcrec.tuning import tune_run
 
+    keep_freed_memory()
     examples = read_manifests(manifest, require_text=True)
     changes = {"strategy": "beam", "lm": str(lm), **parse_overrides(settings or ())}
     config = parse_decoding(changes)

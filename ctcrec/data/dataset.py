@@ -105,7 +105,7 @@ def iterate_batches(dataset: BatchDataset, workers: int, pin_memory: bool = Fals
     # A generator of its own: otherwise DataLoader draws from torch's, and going on within an epoch shifts dropout.
     options: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pin_memory}
     if workers:
-        options |= {"num_workers": workers, "prefetch_factor": 4, "worker_init_fn": _leave_interrupts_to_the_parent}
+        options |= {"num_workers": workers, "prefetch_factor": 4, "worker_init_fn": _leave_signals_to_the_parent}
     for item in DataLoader(_Safe(dataset), batch_size=None, **options):
         if isinstance(item, CtcrecError):
             raise item
@@ -128,9 +128,11 @@ class _Safe(Dataset["Batch | CtcrecError"]):
             return error
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the loop decides when its workers end."""
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and a job's end every process of the job; the loop decides when its
+    workers end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _load(preprocessor: Preprocessor, example: Example) -> np.ndarray:

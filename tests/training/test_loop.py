@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +192,29 @@ def test_ctrl_c_saves_after_the_running_step(lines: Path, tmp_path: Path, monkey
     assert signal.getsignal(signal.SIGINT) is handler  # the default one, or ignored in a shell's background
     train_quietly(config, tmp_path / "parts", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_ends_training_with_its_state_saved(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    config = tiny_config("ocr", lines, training__epochs=1, training__workers=1)
+    original, survivors = torch.nn.utils.clip_grad_norm_, []
+
+    def stopped(*args: Any, **kwargs: Any) -> torch.Tensor:
+        [worker] = multiprocessing.active_children()
+        assert worker.pid is not None
+        subprocess.run(["kill", f"-{number.value}", str(worker.pid), str(os.getpid())], check=True)
+        time.sleep(1.0)  # a worker that dies is noticed
+        survivors.append(worker)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", stopped)
+    with pytest.raises(TrainingError, match="stopped after step 1; go on with --resume"):
+        train_quietly(config, tmp_path / "run")
+    for worker in survivors:
+        worker.join(20.0)
+        assert not worker.is_alive()
 
 
 def test_a_finished_run_stays_finished(lines: Path, tmp_path: Path) -> None:
