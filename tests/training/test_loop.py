@@ -199,20 +199,22 @@ def test_a_signal_to_all_processes_ends_training_with_its_state_saved(
     lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     config = tiny_config("ocr", lines, training__epochs=1, training__workers=1)
-    original, survivors = torch.nn.utils.clip_grad_norm_, []
+    original, workers = torch.nn.utils.clip_grad_norm_, []
 
     def stopped(*args: Any, **kwargs: Any) -> torch.Tensor:
         [worker] = multiprocessing.active_children()
         assert worker.pid is not None
         subprocess.run(["kill", f"-{number.value}", str(worker.pid), str(os.getpid())], check=True)
         time.sleep(1.0)  # a worker that dies is noticed
-        survivors.append(worker)
+        workers.append(worker)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", stopped)
     with pytest.raises(TrainingError, match="stopped after step 1; go on with --resume"):
         train_quietly(config, tmp_path / "run")
-    for worker in survivors:
+    _, metadata = read_tensors(tmp_path / "run" / "state.safetensors")
+    assert json.loads(metadata["progress"])["step"] == 1
+    for worker in workers:
         worker.join(20.0)
         assert not worker.is_alive()
 
