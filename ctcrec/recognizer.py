@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognizer", "Transcript", "load_model"]
 
-_WINDOW = 64  # examples that are loaded ahead; twice as many are in memory at once
-_LOADERS = 2  # threads that load media while the model works on what is loaded
+_WINDOW = 32  # examples that a thread loads and encodes at once
+_GPU_WORKERS = 2  # one window is loaded while the GPU works on another
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ class Recognizer:
         source = self._source_of(media, rate)
         self._refuse_others(source, media if isinstance(media, str | Path) else "the image")
         features = self.checkpoint.preprocessor.features(source)
-        [hypothesis] = self._decode_all([Example("media", Path("media"))], [_Loaded(source, features)])
+        encoded = self.encode([features])
+        [hypothesis] = self._decode_all([Example("media", Path("media"))], [_Loaded(source, features)], encoded)
         return hypothesis
 
     def _refuse_others(self, source: np.ndarray, name: str | Path) -> None:
@@ -168,9 +171,9 @@ class Recognizer:
             done: called with the number of examples finished, for progress.
         """
         finished = 0
-        for window, loaded in self._loaded_ahead(examples):
+        for window, loaded, encoded in self._encoded_ahead(examples):
             good = [(example, item) for example, item in zip(window, loaded, strict=True) if isinstance(item, _Loaded)]
-            decoded = iter(self._decode_all([example for example, _ in good], [item for _, item in good]))
+            decoded = iter(self._decode_all([example for example, _ in good], [item for _, item in good], encoded))
             for example, item in zip(window, loaded, strict=True):
                 if isinstance(item, _Loaded):
                     yield Transcript(example, next(decoded))
@@ -180,22 +183,34 @@ class Recognizer:
             if done is not None:
                 done(finished)
 
-    def _loaded_ahead(
+    def _encoded_ahead(
         self, examples: Sequence[Example]
-    ) -> Iterator[tuple[Sequence[Example], list[_Loaded | CtcrecError]]]:
-        """Windows of examples with what was loaded of each; the next is loaded while one is worked on."""
-        windows = [examples[first : first + _WINDOW] for first in range(0, len(examples), _WINDOW)]
-        with ThreadPoolExecutor(_LOADERS) as pool:
+    ) -> Iterator[tuple[Sequence[Example], list[_Loaded | CtcrecError], list[Encoded]]]:
+        """Windows of examples, what was loaded of each, and what was encoded of those that could be loaded.
+
+        Each window is one thread's work from file to emissions, so that no core waits for another, as those that share
+        the operations of one batch do; some windows are worked on ahead of the one that is given.
+        """
+        threads = torch.get_num_threads()
+        workers = max(1, min(len(examples), threads if self.device.type == "cpu" else _GPU_WORKERS))
+        size = max(1, min(_WINDOW, -(-len(examples) // workers)))
+        windows = [examples[first : first + size] for first in range(0, len(examples), size)]
+        share = max(1, threads // workers)
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
             try:
-                ahead = [pool.submit(self._load, example) for window in windows[:1] for example in window]
-                for number, window in enumerate(windows):
-                    waited = ahead
-                    ahead = [
-                        pool.submit(self._load, item) for more in windows[number + 1 : number + 2] for item in more
-                    ]
-                    yield window, [future.result() for future in waited]
+                works = (pool.submit(self._load_and_encode, window) for window in windows)
+                ahead = deque(islice(works, workers + 1))
+                for window in windows:
+                    loaded, encoded = ahead.popleft().result()
+                    ahead.extend(islice(works, 1))
+                    yield window, loaded, encoded
             finally:
                 pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(threads)  # what a thread sets is also what threads yet to come begin with
+
+    def _load_and_encode(self, examples: Sequence[Example]) -> tuple[list[_Loaded | CtcrecError], list[Encoded]]:
+        loaded = [self._load(example) for example in examples]
+        return loaded, self.encode([item.features for item in loaded if isinstance(item, _Loaded)])
 
     def _load(self, example: Example) -> _Loaded | CtcrecError:
         """A medium and its features, or the error that it gave."""
@@ -228,12 +243,13 @@ class Recognizer:
                 results[index] = Encoded(log_probs[row, :length], output.frames[row, :length])
         return [results[index] for index in range(len(features))]
 
-    def _decode_all(self, examples: Sequence[Example], loaded: Sequence[_Loaded]) -> list[Hypothesis]:
-        """Hypotheses of what was loaded, with spans in the modality's unit."""
+    def _decode_all(
+        self, examples: Sequence[Example], loaded: Sequence[_Loaded], encoded: Sequence[Encoded]
+    ) -> list[Hypothesis]:
+        """Hypotheses of what was loaded and encoded, with spans in the modality's unit."""
         preprocessor = self.checkpoint.preprocessor
         if not loaded:
             return []
-        encoded = self.encode([item.features for item in loaded])
         if self.attention_decode is not None:
             decoded = self.attention_decode(encoded)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,19 @@ def test_batches_and_windows_change_nothing(
     found = [transcript.hypothesis for transcript in small.transcribe_all(examples, counts.append)]
     assert all(same(a, b) for a, b in zip(expected, found, strict=True))
     assert counts == [7, 14, 21, 24]
+
+
+def test_threads_of_later_work_stay_as_they_were(recognizer: Recognizer, trained: Trained) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        transcripts = recognizer.transcribe_all(read_manifest(trained.train))
+        next(transcripts)
+        transcripts.close()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_emissions_are_log_probabilities_in_order(recognizer: Recognizer) -> None:
