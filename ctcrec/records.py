@@ -93,13 +93,10 @@ class Hypothesis:
             value = frame * unit_per_frame + offset
             return min(value, limit) if limit is not None else value
 
-        def move(span: Any) -> Any:
-            return dataclasses.replace(span, start=place(span.start), end=place(span.end))
-
         return dataclasses.replace(
             self,
-            token_spans=tuple(move(span) for span in self.token_spans),
-            word_spans=tuple(move(span) for span in self.word_spans),
+            token_spans=tuple(TokenSpan(s.token, place(s.start), place(s.end), s.confidence) for s in self.token_spans),
+            word_spans=tuple(WordSpan(s.word, place(s.start), place(s.end), s.confidence) for s in self.word_spans),
         )
 
 

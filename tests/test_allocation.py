@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, so that using it again takes no page faults."""
+"""Freed memory stays with the process, so that using it again takes no page faults; threads take short turns."""
 
 import os
 import platform
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+from ctcrec.allocation import take_short_turns
 
 _FAULTS = """
 import resource, sys
@@ -35,3 +37,12 @@ def page_faults(how: str) -> int:
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     assert page_faults("give back") > 10_000
     assert page_faults("keep") < 100
+
+
+def test_a_thread_does_not_wait_a_whole_turn_of_the_others() -> None:
+    before = sys.getswitchinterval()
+    try:
+        take_short_turns()
+        assert sys.getswitchinterval() <= before / 10
+    finally:
+        sys.setswitchinterval(before)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctcrec.allocation import keep_freed_memory
+from ctcrec.allocation import keep_freed_memory, take_short_turns
 from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
 from ctcrec.cli.score import AlignmentRule, OutputFormat
 
@@ -51,6 +51,7 @@ def evaluate(
     from ctcrec.recognizer import Recognizer
 
     keep_freed_memory()
+    take_short_turns()
     run = model_folders().get(str(run), run)
     examples = read_manifests(manifest, require_text=True)
     recognizer = Recognizer.load(run, decoding=decoding_of(run, decode, lm, hotwords, set_))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctcrec.allocation import keep_freed_memory
+from ctcrec.allocation import keep_freed_memory, take_short_turns
 from ctcrec.cli.decoding import Hotwords, LanguageModel, Settings, Strategy, decoding_of
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def transcribe(
     A file that cannot be used gets a message on standard error and the others go on; the exit code is then 1.
     """
     keep_freed_memory()
+    take_short_turns()
     with _uncollected():
         from ctcrec.errors import InputError
         from ctcrec.writers import to_json, write_atomically

@@ -52,8 +52,8 @@ def _bands(profile: np.ndarray) -> int:
     inside[1:-1] = profile > _GAP * dense
     starts, ends = np.flatnonzero(np.diff(inside)).reshape(-1, 2).T
     tall = ends - starts >= _LOWEST
-    if not tall.any():
-        return 0
+    if tall.sum() < 2:
+        return int(tall.sum())
     total = np.concatenate([[0.0], np.cumsum(profile)])
     masses = np.sort((total[ends] - total[starts])[tall])[::-1]
     large = masses[: max(1, len(masses) // 2)]
