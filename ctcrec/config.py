@@ -429,7 +429,9 @@ class TrainingConfig(Section):
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     plateau_patience: Count = Field(3, description="epochs without a better CER before the learning rate halves")
     gradient_clip: Positive = Field(5.0, description="largest gradient norm")
-    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="bf16 and fp16 need a GPU")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="fp16 needs a GPU, bf16 a GPU or a processor with AVX512-BF16 or AMX"
+    )
     average: Literal["none", "ema", "best"] = Field(
         "none", description="validate and keep the raw weights, their moving average, or the mean of the best"
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ctcrec.data.dataset import collate
 from ctcrec.data.preprocessing import MediaSource
 from ctcrec.errors import CtcrecError, DataError, InputError, MediaError
 from ctcrec.modalities import MEDIA_NAMES, modality_of
+from ctcrec.models.precision import has_bfloat16
 from ctcrec.models.recognition_model import check_heads
 from ctcrec.pretrained import find_model
 from ctcrec.records import Encoded, Example, Hypothesis
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 
     from ctcrec.attention_strategies import AttentionDecode
 
-__all__ = ["Recognizer", "Transcript", "load_model"]
+__all__ = ["Precision", "Recognizer", "Transcript", "load_model"]
 
-_WINDOW = 32  # examples that a thread loads and encodes at once
+Precision = Literal["float32", "bfloat16"]
+
+_WINDOW = 96  # examples that a thread loads, and encodes in batches of similar length
 _GPU_WORKERS = 2  # one window is loaded while the GPU works on another
 
 
@@ -48,10 +51,11 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A medium in memory, and its features (T, F)."""
+    """Features (T, F) of a medium, what one of their frames covers of it, and its extent, in the modality's unit."""
 
-    source: np.ndarray
     features: torch.Tensor
+    unit_per_frame: float
+    extent: float
 
 
 class Recognizer:
@@ -61,6 +65,9 @@ class Recognizer:
         print(recognizer.transcribe("line.png").text)
 
     Hypotheses have spans in seconds (speech) or source pixels (ocr), and text after the checkpoint's normalization.
+
+    `precision` is what the model computes in: "float32", "bfloat16" (matrix products and their results; what remains is
+    float32), or None for bfloat16 on a CPU that has instructions for it, and float32 elsewhere.
     """
 
     def __init__(
@@ -68,8 +75,9 @@ class Recognizer:
         checkpoint: Checkpoint,
         device: torch.device | str = "cpu",
         decode: Decode | None = None,
-        batch_frames: int = 40_000,
+        batch_frames: int = 30_000,
         attention_decode: AttentionDecode | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.decode = decode or build_decode(DecodingConfig(), checkpoint.tokenizer, Path())
@@ -78,11 +86,17 @@ class Recognizer:
             self.attention_decode = _attention_decode(DecodingConfig(strategy="attention"), checkpoint, Path())
         self.device = torch.device(device)
         self.batch_frames = batch_frames
+        fast = self.device.type == "cpu" and has_bfloat16(self.device)
+        self.precision: Precision = precision or ("bfloat16" if fast else "float32")
         self.model = checkpoint.model.to(self.device).eval()
 
     @classmethod
     def load(
-        cls, run: str | Path, device: torch.device | str | None = None, decoding: DecodingConfig | None = None
+        cls,
+        run: str | Path,
+        device: torch.device | str | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: Precision | None = None,
     ) -> Recognizer:
         """From a run's directory; on the GPU where there is one, unless `device` says otherwise.
 
@@ -101,8 +115,10 @@ class Recognizer:
             config = DecodingConfig(strategy="attention")
         check_heads(config, checkpoint.model)
         if config.strategy in ("greedy", "beam"):
-            return cls(checkpoint, chosen, build_decode(config, checkpoint.tokenizer, folder))
-        return cls(checkpoint, chosen, attention_decode=_attention_decode(config, checkpoint, folder))
+            decode = build_decode(config, checkpoint.tokenizer, folder)
+            return cls(checkpoint, chosen, decode, precision=precision)
+        attention_decode = _attention_decode(config, checkpoint, folder)
+        return cls(checkpoint, chosen, attention_decode=attention_decode, precision=precision)
 
     @property
     def modality(self) -> str:
@@ -132,10 +148,14 @@ class Recognizer:
         """
         source = self._source_of(media, rate)
         self._refuse_others(source, media if isinstance(media, str | Path) else "the image")
-        features = self.checkpoint.preprocessor.features(source)
-        encoded = self.encode([features])
-        [hypothesis] = self._decode_all([Example("media", Path("media"))], [_Loaded(source, features)], encoded)
+        loaded = self._featurize(source)
+        encoded = self.encode([loaded.features])
+        [hypothesis] = self._decode_all([Example("media", Path("media"))], [loaded], encoded)
         return hypothesis
+
+    def _featurize(self, source: np.ndarray) -> _Loaded:
+        preprocessor = self.checkpoint.preprocessor
+        return _Loaded(preprocessor.features(source), preprocessor.unit_per_frame(source), preprocessor.extent(source))
 
     def _refuse_others(self, source: np.ndarray, name: str | Path) -> None:
         """Raise MediaError where a source plainly is none of what the model recognizes."""
@@ -222,7 +242,7 @@ class Recognizer:
                 self._refuse_others(source, example.source)
         except DataError as error:
             return error
-        return _Loaded(source, preprocessor.features(source))
+        return self._featurize(source)
 
     def emissions(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """(T', C) float32 log-probabilities of each (T, F) item of features, in order, on the model's device."""
@@ -230,24 +250,29 @@ class Recognizer:
 
     @torch.no_grad()
     def encode(self, features: Sequence[torch.Tensor]) -> list[Encoded]:
-        """What the heads read and say of each (T, F) item of features, in order, on the model's device."""
+        """What the heads read and say of each (T, F) item of features, in order, on the model's device.
+
+        On a CPU, an item alone is encoded as two: matrix products sum up in another order for a single row, which in
+        bfloat16 can be seen; for two and more, an item's frames are the same to the last bit.
+        """
         lengths = [len(item) for item in features]
         plan = plan_in_order(lengths, batch_frames=self.batch_frames, max_batch_size=64)
         results: dict[int, Encoded] = {}
         for chosen in plan.batches:
-            batch = collate([_NOTHING] * len(chosen), [features[i] for i in chosen], [()] * len(chosen))
-            output = self.model(batch.features.to(self.device), batch.feature_lengths.to(self.device))
+            rows = chosen * 2 if len(chosen) == 1 and self.device.type == "cpu" else chosen
+            batch = collate([_NOTHING] * len(rows), [features[i] for i in rows], [()] * len(rows))
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+                output = self.model(batch.features.to(self.device), batch.feature_lengths.to(self.device))
             assert output.frames is not None
-            log_probs = output.logits.float().log_softmax(2)
-            for row, (index, length) in enumerate(zip(chosen, output.lengths.tolist(), strict=True)):
-                results[index] = Encoded(log_probs[row, :length], output.frames[row, :length])
+            log_probs, frames = output.logits.float().log_softmax(2), output.frames.float()
+            for row, (index, length) in enumerate(zip(rows, output.lengths.tolist(), strict=True)):
+                results[index] = Encoded(log_probs[row, :length], frames[row, :length])
         return [results[index] for index in range(len(features))]
 
     def _decode_all(
         self, examples: Sequence[Example], loaded: Sequence[_Loaded], encoded: Sequence[Encoded]
     ) -> list[Hypothesis]:
         """Hypotheses of what was loaded and encoded, with spans in the modality's unit."""
-        preprocessor = self.checkpoint.preprocessor
         if not loaded:
             return []
         if self.attention_decode is not None:
@@ -257,9 +282,7 @@ class Recognizer:
         subsampling = self.model.subsampling_factor
         return [
             dataclasses.replace(hypothesis, text=self.checkpoint.normalizer.normalize(hypothesis.text)).scaled(
-                subsampling * preprocessor.unit_per_frame(item.source),
-                example.start or 0.0,
-                (example.start or 0.0) + preprocessor.extent(item.source),
+                subsampling * item.unit_per_frame, example.start or 0.0, (example.start or 0.0) + item.extent
             )
             for example, item, hypothesis in zip(examples, loaded, decoded, strict=True)
         ]
@@ -275,7 +298,10 @@ def _attention_decode(config: DecodingConfig, checkpoint: Checkpoint, folder: Pa
 
 
 def load_model(
-    name: str | Path, device: torch.device | str | None = None, decoding: DecodingConfig | None = None
+    name: str | Path,
+    device: torch.device | str | None = None,
+    decoding: DecodingConfig | None = None,
+    precision: Precision | None = None,
 ) -> Recognizer:
     """A model that comes with ctcrec, by its name (see `ctcrec models`), or that of a run's directory.
 
@@ -285,7 +311,7 @@ def load_model(
         CheckpointError: there is no such model, or it is damaged.
         ConfigError, DataError: as `Recognizer.load`.
     """
-    return Recognizer.load(find_model(name), device, decoding)
+    return Recognizer.load(find_model(name), device, decoding, precision)
 
 
 def _a(name: str) -> str:

@@ -7,10 +7,11 @@ into seconds (speech) or source pixels (ocr) with `Hypothesis.scaled`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,8 +46,7 @@ class Example:
         return self.speaker if self.speaker is not None else self.writer
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSpan:
+class TokenSpan(NamedTuple):
     """One token of a hypothesis and where it stands. `confidence` is a probability in [0, 1]."""
 
     token: str
@@ -55,8 +55,7 @@ class TokenSpan:
     confidence: float
 
 
-@dataclass(frozen=True, slots=True)
-class WordSpan:
+class WordSpan(NamedTuple):
     """One word of a hypothesis and where it stands. `confidence` is a probability in [0, 1]."""
 
     word: str
@@ -89,15 +88,19 @@ class Hypothesis:
     def scaled(self, unit_per_frame: float, offset: float = 0.0, limit: float | None = None) -> Hypothesis:
         """The same hypothesis with spans `frame * unit_per_frame + offset`, cut at `limit`."""
 
-        def place(frame: float) -> float:
-            value = frame * unit_per_frame + offset
-            return min(value, limit) if limit is not None else value
+        end = math.inf if limit is None else limit
 
-        return dataclasses.replace(
-            self,
-            token_spans=tuple(TokenSpan(s.token, place(s.start), place(s.end), s.confidence) for s in self.token_spans),
-            word_spans=tuple(WordSpan(s.word, place(s.start), place(s.end), s.confidence) for s in self.word_spans),
-        )
+        def places(frames: Iterable[float]) -> list[float]:
+            return [min(frame * unit_per_frame + offset, end) for frame in frames]
+
+        tokens, words = self.token_spans, self.word_spans
+        if tokens:
+            names, starts, ends, confidences = zip(*tokens, strict=True)
+            tokens = tuple(map(TokenSpan, names, places(starts), places(ends), confidences))
+        if words:
+            names, starts, ends, confidences = zip(*words, strict=True)
+            words = tuple(map(WordSpan, names, places(starts), places(ends), confidences))
+        return dataclasses.replace(self, token_spans=tokens, word_spans=words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -20,7 +19,7 @@ def hypothesis_record(hypothesis: Hypothesis, unit: str) -> dict[str, Any]:
     digits = 3 if unit == "seconds" else 1
 
     def span(value: Any) -> dict[str, Any]:
-        record = dataclasses.asdict(value)
+        record = value._asdict()
         return {
             **record,
             "start": round(record["start"], digits),

@@ -18,6 +18,7 @@ from tiny import SAMPLE_RATE, draw_text, sound_text
 import ctcrec.recognizer
 from ctcrec.data.manifest import read_manifest
 from ctcrec.errors import CheckpointError, DataError, MediaError
+from ctcrec.models.precision import has_bfloat16
 from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example, Hypothesis
 from ctcrec.text import Normalizer
@@ -99,6 +100,19 @@ def test_emissions_are_log_probabilities_in_order(recognizer: Recognizer) -> Non
     for item, alone in zip(emissions, features, strict=True):
         torch.testing.assert_close(item.exp().sum(1), torch.ones(len(item)), rtol=0, atol=1e-5)
         torch.testing.assert_close(item, recognizer.emissions([alone])[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="this processor has no instructions for bfloat16")
+def test_bfloat16_depends_on_no_batch_and_stays_close(trained: Trained) -> None:
+    exact, fast = Recognizer.load(trained.run, "cpu", precision="float32"), Recognizer.load(trained.run, "cpu")
+    assert (exact.precision, fast.precision) == ("float32", "bfloat16")
+    features = [torch.randn(length, 16) for length in (30, 4, 90, 1, 61)]
+    together = fast.encode(features)
+    for item, near, length in zip(together, exact.encode(features), features, strict=True):
+        [alone] = fast.encode([length])
+        assert torch.equal(item.frames, alone.frames)
+        assert not torch.equal(item.emissions, near.emissions)
+        torch.testing.assert_close(item.emissions, near.emissions, rtol=0, atol=0.1)
 
 
 def test_spans_lie_where_the_letters_are(recognizers: dict[str, Recognizer], tmp_path: Path) -> None:

@@ -29,24 +29,29 @@ def plan_batches(
     seed: int,
     epoch: int,
     jitter: float = 0.05,
+    processes: int = 1,
 ) -> BatchPlan:
     """Shuffled batches of examples of similar length.
 
     Examples are sorted by length × exp(u), u uniform in ±`jitter`, so that batches differ from epoch to epoch; the
     sorted list is cut where the next example would exceed `max_batch_size`, or `batch_frames` frames with padding;
-    then the batches are shuffled. It depends on nothing but the arguments.
+    then the batches are shuffled, in groups of `processes` neighbours: processes that wait for each other after every
+    batch then have batches of similar length. It depends on nothing but the arguments.
 
     Args:
         lengths: frames of each example.
         batch_frames: frames in a batch, padding included; a longer example gets a batch of its own.
         max_batch_size: examples in a batch.
         seed, epoch: of the random generator.
+        processes: their number divides that of the batches, for which the largest ones are cut in two if need be (and
+            if there are enough examples).
     """
     generator = np.random.default_rng([seed, epoch])
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(sizes * np.exp(generator.uniform(-jitter, jitter, len(sizes))), kind="stable")
-    batches = _cut(sizes, order, batch_frames, max_batch_size)
-    shuffled = tuple(batches[index] for index in generator.permutation(len(batches)))
+    batches = _divisible(_cut(sizes, order, batch_frames, max_batch_size), processes)
+    groups = [batches[first : first + processes] for first in range(0, len(batches), processes)]
+    shuffled = tuple(batch for index in generator.permutation(len(groups)) for batch in groups[index])
     return BatchPlan(shuffled, padding_share(sizes, shuffled))
 
 
@@ -63,6 +68,17 @@ def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequenc
     padded = sum(len(batch) * int(sizes[list(batch)].max()) for batch in batches)
     true = sum(int(sizes[list(batch)].sum()) for batch in batches)
     return 1.0 - true / padded if padded else 0.0
+
+
+def _divisible(batches: list[tuple[int, ...]], processes: int) -> list[tuple[int, ...]]:
+    """The batches, the largest cut in two until their number can be divided, or nothing is left to cut."""
+    while len(batches) % processes:
+        largest = max(range(len(batches)), key=lambda index: len(batches[index]))
+        batch = batches[largest]
+        if len(batch) == 1:
+            break
+        batches[largest : largest + 1] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+    return batches
 
 
 def _cut(sizes: np.ndarray, order: np.ndarray, batch_frames: int, max_batch_size: int) -> list[tuple[int, ...]]:

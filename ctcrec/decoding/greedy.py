@@ -89,9 +89,12 @@ def _best(
     if batch == 0 or longest == 0:
         nothing = np.zeros((batch, longest))
         return nothing.astype(np.float32), nothing.astype(np.int64), lengths.cpu().numpy().astype(np.int64)
-    best, classes = log_probs.max(dim=2)
     if log_probs.device.type == "cpu":
-        return best.float().numpy(), classes.numpy(), lengths.cpu().numpy().astype(np.int64)
+        values = log_probs.float().numpy()
+        path = values.argmax(axis=2)  # several times as fast as PyTorch's
+        best_values = np.take_along_axis(values, path[:, :, None], axis=2)[:, :, 0]
+        return best_values, path, lengths.cpu().numpy().astype(np.int64)
+    best, classes = log_probs.max(dim=2)
     bits = best.float().contiguous().view(torch.int32)
     on_device = lengths.to(log_probs.device, torch.int32, non_blocking=True)
     copied = torch.cat([bits.flatten(), classes.to(torch.int32).flatten(), on_device.flatten()]).cpu().numpy()

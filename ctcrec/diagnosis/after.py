@@ -54,7 +54,7 @@ def diagnose_run(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():  # a model draws its first weights before those of the file replace them
         checkpoint = load_checkpoint(run, device)
-    recognizer = Recognizer(checkpoint, device)  # greedy, or attention without a CTC head
+    recognizer = Recognizer(checkpoint, device, precision="float32")  # greedy, or attention without a CTC head
     config, tokenizer, normalizer = checkpoint.config, checkpoint.tokenizer, checkpoint.normalizer
     train = read_texts(config.data.train, normalizer, "data.train")
     valid = read_texts([str(path) for path in manifests] or config.data.valid, normalizer, "data.valid")

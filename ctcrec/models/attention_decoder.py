@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ctcrec.models.dropout import Dropout
 from ctcrec.models.encoder import initialize_recurrent
 from ctcrec.models.frontends import frame_mask
 
@@ -219,7 +220,7 @@ class AttentionDecoder(nn.Module):
         super().__init__()
         self.width, self.layers, self.input_feeding = width, layers, input_feeding
         self.embedding = nn.Embedding(n_tokens, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         between = dropout if layers > 1 else 0.0
         fed = width if input_feeding else 0

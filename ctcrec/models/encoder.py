@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ctcrec.models.dropout import Dropout
+
 __all__ = ["BidirectionalEncoder", "initialize_recurrent", "reverse_sequences"]
 
 
@@ -92,7 +94,7 @@ class BidirectionalEncoder(nn.Module):
         projection: int | None = None,
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layer_sizes: list[int] = []
         self.layers = nn.ModuleList()
         self.projections = nn.ModuleList()

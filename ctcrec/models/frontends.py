@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ctcrec.models.dropout import Dropout
+
 _Size = TypeVar("_Size", int, torch.Tensor)
 
 __all__ = ["Convolution", "ConvolutionFrontend", "FeatureNormalization", "frame_mask"]
@@ -68,7 +70,7 @@ class ConvolutionBlock(nn.Module):
         self.convolution = nn.Conv2d(in_channels, block.channels, block.kernel, block.stride, padding)
         self.pool = nn.MaxPool2d(block.pool) if block.pool != (1, 1) else nn.Identity()
         self.normalization = nn.BatchNorm1d(block.channels) if normalization == "batch" else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.block = block
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -98,7 +98,8 @@ class RecognitionModel(nn.Module):
                 for layer, head in zip(self.intermediate_layers, self.intermediate_heads, strict=True)
             )
         encoded = outputs[-1]
-        logits = self.head(encoded) if self.head is not None else encoded[:, :, :0]
+        with torch.autocast(encoded.device.type, enabled=False):  # two digits are too few for log-probabilities
+            logits = self.head(encoded.float()) if self.head is not None else encoded[:, :, :0]
         attention = None
         if self.decoder is not None and targets is not None:
             attention = self.decoder(encoded, lengths, targets, sampling_ratio)

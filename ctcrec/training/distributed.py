@@ -43,22 +43,14 @@ class World:
         return self.rank == 0
 
     def deal(self, plan: BatchPlan) -> BatchPlan:
-        """This process's batches: as many as each other's, and each example once.
-
-        The largest batches are cut in two until their number can be divided.
-        """
+        """This process's batches of a plan made for so many: as many as each other's, and each example once."""
         if self.size == 1:
             return plan
-        batches = list(plan.batches)
-        while len(batches) % self.size:
-            largest = max(range(len(batches)), key=lambda index: len(batches[index]))
-            batch = batches[largest]
-            if len(batch) == 1:
-                raise TrainingError(
-                    f"{len(batches)} training examples can't be dealt out to {self.size} processes; start fewer"
-                )
-            batches[largest : largest + 1] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-        return BatchPlan(tuple(batches[self.rank :: self.size]), plan.padding)
+        if len(plan) % self.size:
+            raise TrainingError(
+                f"{len(plan)} training examples can't be dealt out to {self.size} processes; start fewer"
+            )
+        return BatchPlan(plan.batches[self.rank :: self.size], plan.padding)
 
     def sum(self, numbers: Sequence[float]) -> list[float]:
         """Each number added up over the processes."""

@@ -201,7 +201,7 @@ class _Run:
     def _steps(self) -> Iterator[tuple[bool, bool]]:
         """The optimizer steps left of this epoch; after each, whether to stop and whether it is time to save."""
         setup, training, progress = self.setup, self.config.training, self.progress
-        plan = self.world.deal(plan_epoch(setup, progress.epoch))
+        plan = self.world.deal(plan_epoch(setup, progress.epoch, self.world.size))
         dataset = BatchDataset(
             setup.corpus.examples,
             setup.corpus.targets,

@@ -17,6 +17,7 @@ from ctcrec.data.partitions import check_partitions
 from ctcrec.data.preprocessing import Preprocessor
 from ctcrec.errors import ConfigError, TrainingError
 from ctcrec.modalities import build_preprocessor
+from ctcrec.models.precision import has_bfloat16
 from ctcrec.models.recognition_model import RecognitionModel
 from ctcrec.text import Normalizer, Tokenizer, load_tokenizer
 from ctcrec.training.corpus import (
@@ -121,9 +122,9 @@ def prepare(
     return setup
 
 
-def plan_epoch(setup: Setup, epoch: int) -> BatchPlan:
-    """The batches of an epoch, by the lengths that augmentation will give; they depend on the data, the configuration
-    and the epoch only."""
+def plan_epoch(setup: Setup, epoch: int, processes: int = 1) -> BatchPlan:
+    """The batches of an epoch, by the lengths that augmentation will give; they depend on the data, the configuration,
+    the epoch and the number of processes only."""
     training, seed = setup.config.training, setup.config.seed
     frames = setup.corpus.frames
     if setup.augmented is not setup.preprocessor:
@@ -137,6 +138,7 @@ def plan_epoch(setup: Setup, epoch: int) -> BatchPlan:
         max_batch_size=training.max_batch_size,
         seed=seed,
         epoch=epoch,
+        processes=processes,
     )
 
 
@@ -272,5 +274,10 @@ def initial_loss(setup: Setup, chosen: tuple[int, ...]) -> InitialLoss:
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
-    if precision != "float32" and device.type != "cuda":
-        raise ConfigError(f"training.precision = {precision} needs a CUDA GPU, none is here; use float32")
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError("training.precision = float16 needs a CUDA GPU, none is here; use float32 or bfloat16")
+    if precision == "bfloat16" and not has_bfloat16(device):
+        raise ConfigError(
+            "training.precision = bfloat16 needs a CUDA GPU or a processor with AVX512-BF16 or AMX, none is here; use"
+            " float32"
+        )

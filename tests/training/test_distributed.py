@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 from tiny import make_texts, tiny_config, train_quietly, write_corpus
 
-from ctcrec.data.batching import BatchPlan
+from ctcrec.data.batching import plan_batches
 from ctcrec.errors import TrainingError
 from ctcrec.training.distributed import World
+from ctcrec.training.setup import plan_epoch
 
 # Two epochs without a stop; the same with a stop after the first step, and resumed.
 _TWO_PROCESSES = """
@@ -42,7 +43,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in load_file(run / "state.safetensors").items() if name.startswith("model/")}
 
 
-def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = write_corpus(tmp_path, "ocr", make_texts(14, seed=3))
     script = tmp_path / "script.py"
     script.write_text(_TWO_PROCESSES)
@@ -50,7 +51,8 @@ def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path) -> None:
     tests = str(Path(__file__).parents[1])
     done = subprocess.run([*launch, tests, str(manifest), str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    # 14 examples, 4 a batch: four batches, so none is cut, and both see the same batches in the same steps.
+    # One process with two batches a step sees the same ones in the same steps, if they are planned as for two.
+    monkeypatch.setattr("ctcrec.training.loop.plan_epoch", lambda setup, epoch, _: plan_epoch(setup, epoch, 2))
     config = tiny_config("ocr", manifest, training__epochs=1, training__accumulation=2)
     train_quietly(config, tmp_path / "one")
     alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -81,13 +83,17 @@ def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path) -> None:
 
 
 def test_each_process_gets_as_many_batches_and_each_example_once() -> None:
-    plan = BatchPlan(((0, 1, 2), (3,), (4, 5, 6, 7), (8,), (9,)), 0.1)
+    lengths = [7 * number % 101 + 20 for number in range(83)]
+    plan = plan_batches(lengths, batch_frames=300, max_batch_size=5, seed=1, epoch=0, jitter=0.0, processes=4)
     dealt = [World(rank, 4).deal(plan).batches for rank in range(4)]
-    assert {len(batches) for batches in dealt} == {2}
-    assert sorted(item for batches in dealt for batch in batches for item in batch) == list(range(10))
+    assert len({len(batches) for batches in dealt}) == 1
+    assert sorted(item for batches in dealt for batch in batches for item in batch) == list(range(83))
+    longest = [[max(lengths[item] for item in batch) for batch in batches] for batches in dealt]
+    spread = [max(step) - min(step) for step in zip(*longest, strict=True)]  # nobody waits long for the others
+    assert max(spread) < 25 < max(longest[0]) - min(longest[0])
     assert World().deal(plan) is plan
     with pytest.raises(TrainingError, match="3 training examples can't be dealt out to 2 processes"):
-        World(0, 2).deal(BatchPlan(((0,), (1,), (2,)), 0.0))
+        World(0, 2).deal(plan_batches([9, 9, 9], batch_frames=9, max_batch_size=5, seed=1, epoch=0, processes=2))
 
 
 def test_alone_nothing_changes() -> None:

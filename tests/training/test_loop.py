@@ -499,11 +499,14 @@ def test_characters_that_training_lacks_are_told(tmp_path: Path) -> None:
     assert "characters of the validation texts that the training texts lack: 'c' in 1, 'd' in 2" in told
 
 
-def test_no_manifest_and_no_gpu(lines: Path, tmp_path: Path) -> None:
+def test_no_manifest_and_no_gpu(lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"data\.valid: no manifest is named"):
         train(tiny_config("ocr", lines, data__valid=[]), tmp_path / "run")
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match=r"training\.precision = bfloat16 needs a CUDA GPU"):
+        with pytest.raises(ConfigError, match=r"training\.precision = float16 needs a CUDA GPU"):
+            train(tiny_config("ocr", lines, training__precision="float16"), tmp_path / "run")
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
+        with pytest.raises(ConfigError, match=r"training\.precision = bfloat16 needs a CUDA GPU or a processor with"):
             train(tiny_config("ocr", lines, training__precision="bfloat16"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
