@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 
-__all__ = ["Batch", "Encoded", "Example", "Hypothesis", "TokenSpan", "WordSpan"]
+__all__ = ["Batch", "Encoded", "Example", "Hypothesis", "Spans", "TokenSpan", "WordSpan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Example:
         return self.speaker if self.speaker is not None else self.writer
 
 
-class TokenSpan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
     """One token of a hypothesis and where it stands. `confidence` is a probability in [0, 1]."""
 
     token: str
@@ -55,13 +56,84 @@ class TokenSpan(NamedTuple):
     confidence: float
 
 
-class WordSpan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WordSpan:
     """One word of a hypothesis and where it stands. `confidence` is a probability in [0, 1]."""
 
     word: str
     start: float
     end: float
     confidence: float
+
+
+_Span = TypeVar("_Span", TokenSpan, WordSpan)
+
+
+class Spans(Sequence[_Span], Generic[_Span]):
+    """Spans that are made when they are looked at: an immutable sequence, equal to the tuple of the same spans.
+
+    A line has some sixty. To make them all, and for the garbage collector to look through them, takes longer than to
+    find them; whoever wants the text alone never needs one.
+    """
+
+    __slots__ = ("_confidences", "_ends", "_kind", "_names", "_starts")
+
+    def __init__(
+        self,
+        kind: type[_Span],
+        names: Sequence[str],
+        starts: Sequence[float],
+        ends: Sequence[float],
+        confidences: Sequence[float],
+    ) -> None:
+        self._kind: type[_Span] = kind
+        self._names, self._starts, self._ends, self._confidences = names, starts, ends, confidences
+
+    @classmethod
+    def of(cls, spans: Sequence[_Span]) -> Spans[_Span]:
+        """The same spans."""
+        if isinstance(spans, Spans):
+            return spans
+        kind: Any = type(spans[0]) if spans else TokenSpan
+        names = [span.token if isinstance(span, TokenSpan) else span.word for span in spans]
+        return Spans(
+            kind,
+            names,
+            [span.start for span in spans],
+            [span.end for span in spans],
+            [span.confidence for span in spans],
+        )
+
+    def scaled(self, unit_per_frame: float, offset: float, limit: float | None) -> Spans[_Span]:
+        """With starts and ends `frame * unit_per_frame + offset`, cut at `limit`."""
+        end = math.inf if limit is None else limit
+        starts = [min(frame * unit_per_frame + offset, end) for frame in self._starts]
+        ends = [min(frame * unit_per_frame + offset, end) for frame in self._ends]
+        return Spans(self._kind, self._names, starts, ends, self._confidences)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> _Span: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_Span]: ...
+    def __getitem__(self, index: int | slice) -> _Span | Sequence[_Span]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return self._kind(self._names[index], self._starts[index], self._ends[index], self._confidences[index])
+
+    def __iter__(self) -> Iterator[_Span]:
+        return map(self._kind, self._names, self._starts, self._ends, self._confidences)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spans | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +149,8 @@ class Hypothesis:
     text: str
     tokens: tuple[int, ...]
     score: float
-    token_spans: tuple[TokenSpan, ...] = ()
-    word_spans: tuple[WordSpan, ...] = ()
+    token_spans: Sequence[TokenSpan] = ()
+    word_spans: Sequence[WordSpan] = ()
     confidence: float | None = None
     acoustic_score: float | None = None
     lm_score: float | None = None
@@ -88,18 +160,8 @@ class Hypothesis:
     def scaled(self, unit_per_frame: float, offset: float = 0.0, limit: float | None = None) -> Hypothesis:
         """The same hypothesis with spans `frame * unit_per_frame + offset`, cut at `limit`."""
 
-        end = math.inf if limit is None else limit
-
-        def places(frames: Iterable[float]) -> list[float]:
-            return [min(frame * unit_per_frame + offset, end) for frame in frames]
-
-        tokens, words = self.token_spans, self.word_spans
-        if tokens:
-            names, starts, ends, confidences = zip(*tokens, strict=True)
-            tokens = tuple(map(TokenSpan, names, places(starts), places(ends), confidences))
-        if words:
-            names, starts, ends, confidences = zip(*words, strict=True)
-            words = tuple(map(WordSpan, names, places(starts), places(ends), confidences))
+        tokens = Spans.of(self.token_spans).scaled(unit_per_frame, offset, limit)
+        words = Spans.of(self.word_spans).scaled(unit_per_frame, offset, limit)
         return dataclasses.replace(self, token_spans=tokens, word_spans=words)
 
 

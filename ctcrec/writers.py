@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ def hypothesis_record(hypothesis: Hypothesis, unit: str) -> dict[str, Any]:
     digits = 3 if unit == "seconds" else 1
 
     def span(value: Any) -> dict[str, Any]:
-        record = value._asdict()
+        record = dataclasses.asdict(value)
         return {
             **record,
             "start": round(record["start"], digits),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctcrec.records import Batch, Example, Hypothesis, TokenSpan, WordSpan
+from ctcrec.records import Batch, Example, Hypothesis, Spans, TokenSpan, WordSpan
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_scaled_keeps_the_rest(hypothesis: Hypothesis) -> None:
     without = {"token_spans": (), "word_spans": ()}
     assert dataclasses.replace(scaled, **without) == dataclasses.replace(hypothesis, **without)
     assert hypothesis.token_spans[2].end == 7  # the record itself is as it was
+
+
+def test_spans_are_a_sequence_equal_to_their_tuple(hypothesis: Hypothesis) -> None:
+    spans = Spans.of(hypothesis.token_spans)
+    assert spans == hypothesis.token_spans and hypothesis.token_spans == spans and spans != hypothesis.token_spans[1:]
+    assert hash(spans) == hash(hypothesis.token_spans) and repr(spans) == repr(hypothesis.token_spans)
+    assert (len(spans), spans[-1], spans[1:]) == (3, TokenSpan("c", 5, 7, 0.7), hypothesis.token_spans[1:])
+    assert Spans.of(spans) is spans and list(reversed(spans)) == list(reversed(hypothesis.token_spans))
+    assert Spans.of(()) == () and not Spans.of(())
+    assert dataclasses.replace(hypothesis, token_spans=spans) == hypothesis
+    with pytest.raises(IndexError):
+        spans[3]
 
 
 def test_group_is_speaker_or_writer() -> None:

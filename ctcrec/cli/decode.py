@@ -151,4 +151,7 @@ def _print(name: str, hypothesis: Any, output: OutputFormat) -> None:
     import dataclasses
     import json
 
-    typer.echo(json.dumps({"id": name, **dataclasses.asdict(hypothesis)}, ensure_ascii=False))
+    record = {field.name: getattr(hypothesis, field.name) for field in dataclasses.fields(hypothesis)}
+    for kind in ("token_spans", "word_spans"):
+        record[kind] = [dataclasses.asdict(span) for span in record[kind]]
+    typer.echo(json.dumps({"id": name, **record}, ensure_ascii=False))

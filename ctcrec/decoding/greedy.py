@@ -11,7 +11,7 @@ import torch
 
 from ctcrec.decoding.joining import join_tokens, word_groups
 from ctcrec.errors import InputError
-from ctcrec.records import Hypothesis, TokenSpan, WordSpan
+from ctcrec.records import Hypothesis, Spans, TokenSpan, WordSpan
 
 __all__ = ["greedy_decode"]
 
@@ -131,15 +131,19 @@ def _hypothesis(
     word_delimiter: str,
 ) -> Hypothesis:
     names = [tokens[index] for index in ids]
-    words = tuple(
-        WordSpan(word, starts[where[0]], ends[where[-1]], math.prod(confidences[position] for position in where))
-        for word, where in word_groups(names, word_delimiter)
+    groups = word_groups(names, word_delimiter)
+    words = Spans(
+        WordSpan,
+        [word for word, _ in groups],
+        [starts[where[0]] for _, where in groups],
+        [ends[where[-1]] for _, where in groups],
+        [math.prod(confidences[where.start : where.stop]) for _, where in groups],
     )
     return Hypothesis(
         text=join_tokens(names, word_delimiter),
         tokens=tuple(ids),
         score=score,
-        token_spans=tuple(map(TokenSpan, names, starts, ends, confidences)),
+        token_spans=Spans(TokenSpan, names, starts, ends, confidences),
         word_spans=words,
         confidence=math.prod(confidences),
     )
