@@ -40,11 +40,12 @@ def recipe_parser(description: str, out: str, data: Path | None = None) -> argpa
     return parser
 
 
-def ctcrec(*arguments: object) -> None:
-    """Run `ctcrec ARGUMENTS` in this Python and stop the recipe where it fails."""
+def ctcrec(*arguments: object, processes: int = 1) -> None:
+    """Run `ctcrec ARGUMENTS` in this Python, by several processes if wanted, and stop the recipe where it fails."""
     words = [str(argument) for argument in arguments]
-    print(f"\n$ ctcrec {shlex.join(words)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "ctcrec", *words], check=False).returncode
+    launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"] if processes > 1 else []
+    print(f"\n$ {shlex.join(['torchrun', *launch[1:]]) + ' ' if launch else ''}ctcrec {shlex.join(words)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", *launch, "ctcrec", *words], check=False).returncode
     if code:
         sys.exit(code)
 
@@ -64,18 +65,19 @@ def train(
     valid: list[Path],
     settings: Sequence[str] = (),
     start: Path | None = None,
+    processes: int = 1,
 ) -> float:
     """`ctcrec train`, with the weights of `start` if given, or its continuation; returns seconds of training."""
     if not (run / "curves.png").is_file():
         if (run / "state.safetensors").is_file():
-            ctcrec("train", "--resume", run)
+            ctcrec("train", "--resume", run, processes=processes)
         else:
             manifests = [
                 f"data.{key}=[{','.join(map(str, paths))}]" for key, paths in (("train", train), ("valid", valid))
             ]
             options: list[object] = [word for setting in [*manifests, *settings] for word in ("--set", setting)]
             options += ["--from", start] if start is not None else []
-            ctcrec("train", config, "--out", run, *options)
+            ctcrec("train", config, "--out", run, *options, processes=processes)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return max(row.get("seconds", 0.0) for row in rows)
 

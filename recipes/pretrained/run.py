@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
     parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
     parser.add_argument("--from", dest="start", type=Path, help="run whose weights to go on from")
+    parser.add_argument("--processes", type=int, default=1, help="that train together: GPUs, or cores of a CPU")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -90,7 +91,8 @@ def main() -> None:
         training += render(arguments, recipe, out)
     if arguments.prepare_only:
         return
-    seconds = train(recipe.config, run, training, [manifests / "valid.jsonl"], arguments.set, arguments.start)
+    valid = [manifests / "valid.jsonl"]
+    seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
     dev = sorted(manifests.glob("dev*.jsonl"))
     if recipe.language_model is not None:
         tune(recipe.language_model, arguments.data, out, run)
