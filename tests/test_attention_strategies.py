@@ -72,7 +72,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def load(run: Path, **options: Any) -> Recognizer:
-    return Recognizer.load(run, "cpu", DecodingConfig(**options))
+    return Recognizer.load(run, "cpu", DecodingConfig(**options), "float32")
 
 
 def read_all(recognizer: Recognizer, manifest: Path) -> list[Hypothesis]:
