@@ -120,7 +120,7 @@ def test_joint_search_lies_between_its_heads(joint: tuple[Path, Path]) -> None:
     for name, options in {
         "attention": {"strategy": "attention", "safeguard": 0.0},
         "joint 0": {"strategy": "joint", "ctc_weight": 0.0, "safeguard": 0.0},
-        "joint 1": {"strategy": "joint", "ctc_weight": 1.0, "safeguard": 0.0, "beam_size": 100},
+        "joint 1": {"strategy": "joint", "ctc_weight": 1.0, "safeguard": 0.0, "beam_size": 400},
     }.items():
         recognizer = load(run, **options)
         assert recognizer.attention_decode is not None
