@@ -61,6 +61,7 @@ def fine_tune(
             f"training.epochs={max(1, arguments.seen // count)}",
             f"training.learning_rate={SCRATCH_RATE if start is None else arguments.learning_rate}",
             "training.warmup_steps=50",
+            "training.precision=float32",  # whatever the model was trained in
             *arguments.set,
         ]
         options: list[object] = [word for setting in settings for word in ("--set", setting)]
