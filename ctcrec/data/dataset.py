@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -106,10 +109,36 @@ def iterate_batches(dataset: BatchDataset, workers: int, pin_memory: bool = Fals
     options: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pin_memory}
     if workers:
         options |= {"num_workers": workers, "prefetch_factor": 4, "worker_init_fn": _leave_signals_to_the_parent}
-    for item in DataLoader(_Safe(dataset), batch_size=None, **options):
-        if isinstance(item, CtcrecError):
-            raise item
-        yield item
+    before = set(multiprocessing.active_children())
+    items = iter(DataLoader(_Safe(dataset), batch_size=None, **options))
+    own = set(multiprocessing.active_children()) - before
+    _workers.update(own)
+    try:
+        for item in items:
+            if isinstance(item, CtcrecError):
+                raise item
+            yield item
+    finally:
+        del items  # asks the workers to end, and waits for a while
+        _end(own)
+
+
+_workers: set[BaseProcess] = set()  # those that run
+
+
+def _end(workers: set[BaseProcess]) -> None:
+    """Kill the workers that still run: they do not heed the SIGTERM of PyTorch's loader and of `multiprocessing`, which
+    at the end of the program would wait for them for ever."""
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+    _workers.difference_update(workers)
+
+
+@atexit.register  # after that of `multiprocessing`, so called before it
+def _end_all() -> None:
+    _end(_workers & set(multiprocessing.active_children()))  # a forked process has the set, but no children
 
 
 class _Safe(Dataset["Batch | CtcrecError"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,31 @@ def test_augmented_lengths_are_known_beforehand(tmp_path: Path) -> None:
             real.append(len(preprocessor.features(changed)))
         assert counted == real
         assert len(set(real)) > 3
+
+
+_ABANDONED = """
+import signal, sys
+from ctcrec.data.dataset import iterate_batches
+
+class Batches:
+    def __len__(self):
+        return 100
+    def __getitem__(self, index):
+        return index
+
+batches = iterate_batches(Batches(), workers=1)
+print(next(batches), flush=True)
+if sys.argv[1] == "closed":
+    batches.close()
+import multiprocessing
+print(len(multiprocessing.active_children()), flush=True)
+if sys.argv[1] == "stuck":  # a worker that PyTorch's loader cannot reach
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+    _MultiProcessingDataLoaderIter._shutdown_workers = lambda self: None
+"""
+
+
+@pytest.mark.parametrize(("how", "running"), [("closed", 0), ("left", 1), ("stuck", 1)])
+def test_a_program_ends_though_its_workers_were_left(how: str, running: int) -> None:
+    done = subprocess.run([sys.executable, "-c", _ABANDONED, how], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", str(running)]), done.stderr
