@@ -170,7 +170,7 @@ def test_augmented_lengths_are_known_beforehand(tmp_path: Path) -> None:
 
 
 _ABANDONED = """
-import signal, sys
+import sys
 from ctcrec.data.dataset import iterate_batches
 
 class Batches:
