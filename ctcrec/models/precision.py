@@ -11,5 +11,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is faster there than float32: on a GPU, and on a CPU with AVX512-BF16 or AMX."""
     if device.type != "cpu":
         return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch's earlier versions do not tell
+    capabilities: dict[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # PyTorch's earlier versions do not tell
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
