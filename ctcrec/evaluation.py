@@ -46,6 +46,7 @@ def evaluate(
     by: Sequence[str] = (),
     alignment: Alignment = "minimum",
     worst: int = 20,
+    processes: int = 1,
 ) -> Evaluation:
     """Transcribe all examples and score them under the checkpoint's text convention, by speaker or writer, document
     (see `ctcrec.scoring.breakdown.GROUP_FIELDS`) and length.
@@ -62,6 +63,7 @@ def evaluate(
         done: called with the number of examples transcribed.
         by: further fields of the manifest to group scores by.
         alignment, worst: see `ctcrec.scoring.score`.
+        processes: see `Recognizer.transcribe_all`.
 
     Raises:
         InputError: no example has a field that `by` names.
@@ -74,7 +76,7 @@ def evaluate(
     errors: dict[str, CtcrecError] = {}
     try:
         with _open(out) as file:
-            for transcript in recognizer.transcribe_all(examples, done):
+            for transcript in recognizer.transcribe_all(examples, done, processes):
                 example, hypothesis = transcript.example, transcript.hypothesis
                 if hypothesis is None:
                     assert transcript.error is not None

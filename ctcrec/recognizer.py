@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +22,7 @@ from ctcrec.modalities import MEDIA_NAMES, modality_of
 from ctcrec.models.precision import has_bfloat16
 from ctcrec.models.recognition_model import check_heads
 from ctcrec.pretrained import find_model
+from ctcrec.processes import can_fork, in_order, in_processes
 from ctcrec.records import Encoded, Example, Hypothesis
 from ctcrec.strategies import DECODING_FILE, Decode, build_decode
 
@@ -36,7 +35,8 @@ __all__ = ["Precision", "Recognizer", "Transcript", "load_model"]
 
 Precision = Literal["float32", "bfloat16"]
 
-_WINDOW = 96  # examples that a thread loads, and encodes in batches of similar length
+_WINDOW = 96  # examples that one worker loads, and encodes in batches of similar length
+_FEWEST = 8  # examples for each process; to fork one takes as long as some of them
 _GPU_WORKERS = 2  # one window is loaded while the GPU works on another
 
 
@@ -56,6 +56,14 @@ class _Loaded:
     features: torch.Tensor
     unit_per_frame: float
     extent: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Some examples: what was loaded of each, or the error it gave, and what was encoded of those without one."""
+
+    loaded: list[_Loaded | CtcrecError]
+    encoded: list[Encoded]
 
 
 class Recognizer:
@@ -181,7 +189,7 @@ class Recognizer:
         return preprocessor.load(media)
 
     def transcribe_all(
-        self, examples: Sequence[Example], done: Callable[[int], None] | None = None
+        self, examples: Sequence[Example], done: Callable[[int], None] | None = None, processes: int = 1
     ) -> Iterator[Transcript]:
         """Many examples in batches of similar length, in the order given; a bad medium does not stop the others.
 
@@ -189,48 +197,55 @@ class Recognizer:
             examples: what to transcribe; `start` and `end` are respected. One without text whose medium plainly shows
                 something else, such as a page, gets an error.
             done: called with the number of examples finished, for progress.
+            processes: that share the work on a CPU, one thread each, where processes can be forked
+                (`ctcrec.processes`); with 1, threads share it. Only for programs without threads of their own.
         """
+        on_cpu = self.device.type == "cpu"
+        workers = torch.get_num_threads() if on_cpu else _GPU_WORKERS
+        forked = on_cpu and can_fork() and min(processes, len(examples) // _FEWEST) > 1
+        workers = max(1, min(len(examples), processes if forked else workers))
+        size = max(1, min(_WINDOW, -(-len(examples) // workers)))
+        windows = [examples[first : first + size] for first in range(0, len(examples), size)]
+        if forked:
+            transcribed = in_processes(self._transcribe, windows, workers)
+        else:
+            transcribed = map(self._decoded, windows, self._encoded_ahead(windows, workers))
         finished = 0
-        for window, loaded, encoded in self._encoded_ahead(examples):
-            good = [(example, item) for example, item in zip(window, loaded, strict=True) if isinstance(item, _Loaded)]
-            decoded = iter(self._decode_all([example for example, _ in good], [item for _, item in good], encoded))
-            for example, item in zip(window, loaded, strict=True):
-                if isinstance(item, _Loaded):
-                    yield Transcript(example, next(decoded))
-                else:
-                    yield Transcript(example, None, item)
+        for window, transcripts in zip(windows, transcribed, strict=True):
+            yield from transcripts
             finished += len(window)
             if done is not None:
                 done(finished)
 
-    def _encoded_ahead(
-        self, examples: Sequence[Example]
-    ) -> Iterator[tuple[Sequence[Example], list[_Loaded | CtcrecError], list[Encoded]]]:
-        """Windows of examples, what was loaded of each, and what was encoded of those that could be loaded.
+    def _transcribe(self, examples: Sequence[Example]) -> list[Transcript]:
+        return self._decoded(examples, self._load_and_encode(examples))
 
-        Each window is one thread's work from file to emissions, so that no core waits for another, as those that share
-        the operations of one batch do; some windows are worked on ahead of the one that is given.
+    def _encoded_ahead(self, windows: Sequence[Sequence[Example]], workers: int) -> Iterator[_Window]:
+        """What was loaded and encoded of each window.
+
+        Each is one thread's work from file to emissions, so that no core waits for another, as those that share the
+        operations of one batch do; some windows are worked on ahead of the one that is given.
         """
         threads = torch.get_num_threads()
-        workers = max(1, min(len(examples), threads if self.device.type == "cpu" else _GPU_WORKERS))
-        size = max(1, min(_WINDOW, -(-len(examples) // workers)))
-        windows = [examples[first : first + size] for first in range(0, len(examples), size)]
         share = max(1, threads // workers)
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
-            try:
-                works = (pool.submit(self._load_and_encode, window) for window in windows)
-                ahead = deque(islice(works, workers + 1))
-                for window in windows:
-                    loaded, encoded = ahead.popleft().result()
-                    ahead.extend(islice(works, 1))
-                    yield window, loaded, encoded
-            finally:
-                pool.shutdown(cancel_futures=True)
-                torch.set_num_threads(threads)  # what a thread sets is also what threads yet to come begin with
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+        try:
+            yield from in_order(pool, self._load_and_encode, windows, workers + 1)
+        finally:
+            torch.set_num_threads(threads)  # what a thread sets is also what threads yet to come begin with
 
-    def _load_and_encode(self, examples: Sequence[Example]) -> tuple[list[_Loaded | CtcrecError], list[Encoded]]:
+    def _load_and_encode(self, examples: Sequence[Example]) -> _Window:
         loaded = [self._load(example) for example in examples]
-        return loaded, self.encode([item.features for item in loaded if isinstance(item, _Loaded)])
+        return _Window(loaded, self.encode([item.features for item in loaded if isinstance(item, _Loaded)]))
+
+    def _decoded(self, examples: Sequence[Example], window: _Window) -> list[Transcript]:
+        pairs = list(zip(examples, window.loaded, strict=True))
+        good = [(example, item) for example, item in pairs if isinstance(item, _Loaded)]
+        decoded = iter(self._decode_all([example for example, _ in good], [item for _, item in good], window.encoded))
+        return [
+            Transcript(example, next(decoded)) if isinstance(item, _Loaded) else Transcript(example, None, item)
+            for example, item in pairs
+        ]
 
     def _load(self, example: Example) -> _Loaded | CtcrecError:
         """A medium and its features, or the error that it gave."""

@@ -48,6 +48,7 @@ def evaluate(
     from ctcrec.data.manifest import read_manifests
     from ctcrec.evaluation import evaluate as run_evaluation
     from ctcrec.pretrained import model_folders
+    from ctcrec.processes import usable_cores
     from ctcrec.recognizer import Recognizer
 
     keep_freed_memory()
@@ -58,7 +59,16 @@ def evaluate(
     for misfit in misfits(run, recognizer.checkpoint, examples):
         print(misfit, file=sys.stderr)
     with progress_bar("transcribing", len(examples)) as done:
-        result = run_evaluation(recognizer, examples, out, done, by=by or (), alignment=alignment.value, worst=worst)
+        result = run_evaluation(
+            recognizer,
+            examples,
+            out,
+            done,
+            by=by or (),
+            alignment=alignment.value,
+            worst=worst,
+            processes=usable_cores(),
+        )
     for error in result.errors.values():
         print(f"ctcrec: {error}", file=sys.stderr)
     measures: dict[str, HeadLikelihoods | CorpusBleu] = {}

@@ -220,13 +220,17 @@ def _results(
 ) -> Iterator[tuple[Hypothesis | None, CtcrecError | None, _Model]]:
     """The hypothesis or the error of each target, in order, and the model that gave it."""
     from ctcrec.errors import DataError, MediaError
+    from ctcrec.processes import usable_cores
     from ctcrec.records import Example
 
     files: dict[Path, list[Example]] = {folder: [] for folder in models}
     for name, _ in targets:
         if name != "-":
             files[kinds.folder_of(name)].append(Example(name, Path(name)))
-    transcripts = {folder: models[folder].recognizer.transcribe_all(examples) for folder, examples in files.items()}
+    transcripts = {
+        folder: models[folder].recognizer.transcribe_all(examples, processes=usable_cores())
+        for folder, examples in files.items()
+    }
     for name, _ in targets:
         folder = kinds.folder_of(name)
         model = models[folder]

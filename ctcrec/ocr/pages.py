@@ -15,6 +15,7 @@ from ctcrec.ocr.scanning import ink_and_paper
 
 __all__ = ["count_text_rows", "is_page"]
 
+_WIDEST = 24.0  # widths in heights: wider is no page, whose rows would each have 150 letters
 _HEIGHT = 800  # rows at which bands are looked for; taller images are reduced
 _STRIPS = 6
 _NARROWEST = 1.0  # width of a strip at least, in heights of the image where that is less
@@ -27,6 +28,8 @@ _PAGE_ROWS = 3
 
 def is_page(image: np.ndarray) -> bool:
     """Whether a uint8 (H, W) image, dark ink on light paper, plainly shows several rows of text."""
+    if image.shape[1] > _WIDEST * image.shape[0]:
+        return False
     profiles = _strip_profiles(image)
     if _bands_at_most(profiles).max() < _PAGE_ROWS:  # nearly all lines, told in a fraction of the time
         return False

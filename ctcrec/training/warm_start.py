@@ -2,8 +2,9 @@
 
 The rows of the CTC head, of intermediate heads and of the attention decoder belong to tokens. A token that the old
 model has too keeps its rows, wherever its id is now; the others stay as a new model has them. Everything else is
-taken as it is, so features, frontend and encoder must be the same. The new run decodes greedily until it is tuned:
-language model and weights of the old one fit its own alphabet and scores.
+taken as it is, so features, frontend and encoder must be the same, but for the number of pixel rows or mel bands: the
+layer that reads all rows of the convolutions then gets weights interpolated between those of the old rows. The new run
+decodes greedily until it is tuned: language model and weights of the old one fit its own alphabet and scores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ctcrec.checkpoint import Checkpoint, load_checkpoint
 from ctcrec.config import Config
@@ -24,6 +27,7 @@ from ctcrec.text import Tokenizer
 __all__ = ["WarmStart", "start_from"]
 
 _SHOWN = 60  # tokens that are listed one by one
+_FRAME_SIZES = {"height", "n_mels"}  # F: the keys of `features` that may differ
 _TOKEN_ROWS = ("head.", "intermediate_heads.", "decoder.embedding.", "decoder.output.", "decoder.output_bias")
 
 
@@ -37,6 +41,7 @@ class WarmStart:
         kept, started, dropped: tokens that both models have, that only the new one has, and that only the old one had;
             without the blank.
         fresh: parts of the new model that the old one lacks or has in another shape.
+        resized: whether the old model's frames have another number of pixel rows or mel bands.
         has_decoding: whether the old model has a `decoding.yaml`, which the new run does not take over.
     """
 
@@ -46,6 +51,7 @@ class WarmStart:
     started: tuple[str, ...]
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
+    resized: bool
     has_decoding: bool
 
     def lines(self) -> Iterator[str]:
@@ -57,6 +63,8 @@ class WarmStart:
             yield f"tokens given up, for the training texts lack them, {len(self.dropped)}: {_listed(self.dropped)}"
         if self.fresh:
             yield f"parts that start anew: {', '.join(self.fresh)}"
+        if self.resized:
+            yield "frames have another size than there: weights are interpolated between those of the old rows"
         if self.has_decoding:
             yield (
                 f"{DECODING_FILE} of {self.directory} is not taken over: the new run decodes greedily until"
@@ -72,6 +80,7 @@ class WarmStart:
             "tokens_started": list(self.started),
             "tokens_dropped": list(self.dropped),
             "parts_started": list(self.fresh),
+            "resized": self.resized,
         }
 
 
@@ -89,6 +98,7 @@ def start_from(directory: Path, config: Config, model: RecognitionModel, tokeniz
     ours = model.state_dict()
     names = _by_layer({name: name for name in ours}, config)
     fresh = set()
+    resized = False
     if _decoder_of(old.config) != _decoder_of(config):
         fresh |= {"attention decoder"} if config.model.decoder is not None else set()
         theirs = {name: tensor for name, tensor in theirs.items() if not name.startswith("decoder.")}
@@ -98,6 +108,9 @@ def start_from(directory: Path, config: Config, model: RecognitionModel, tokeniz
         elif name.startswith(_TOKEN_ROWS):
             for new, previous in rows:
                 ours[own][new] = theirs[name][previous]
+        elif ours[own].shape != theirs[name].shape:
+            ours[own].copy_(_resized(theirs[name], ours[own].shape, config.model.frontend.blocks[-1].channels))
+            resized = True
         else:
             ours[own].copy_(theirs[name])
     return WarmStart(
@@ -106,8 +119,27 @@ def start_from(directory: Path, config: Config, model: RecognitionModel, tokeniz
         tuple(tokenizer.tokens[new] for new, _ in rows if new != tokenizer.blank),
         *_only_one_has(tokenizer, old),
         tuple(sorted(fresh)),
+        resized,
         (directory / DECODING_FILE).is_file(),
     )
+
+
+def _resized(tensor: torch.Tensor, shape: torch.Size, channels: int) -> torch.Tensor:
+    """What reads frames of one number of rows, for frames of another: interpolated linearly between the rows.
+
+    Args:
+        tensor: statistics of features (F,), or weights (D, rows · channels), whose sum over the rows is kept.
+        shape: of the result.
+    """
+    if len(shape) == 1:
+        return _interpolated(tensor[None, None], shape[0])[0, 0]
+    by_channel = tensor.view(len(tensor), -1, channels).transpose(1, 2)
+    rows = shape[1] // channels
+    return (_interpolated(by_channel, rows) * (by_channel.shape[2] / rows)).transpose(1, 2).reshape(shape)
+
+
+def _interpolated(values: torch.Tensor, size: int) -> torch.Tensor:
+    return torch.nn.functional.interpolate(values, size=size, mode="linear", align_corners=False)
 
 
 def _check_same(old: Config, new: Config, directory: Path) -> None:
@@ -128,10 +160,11 @@ def _check_same(old: Config, new: Config, directory: Path) -> None:
 
 
 def _fixed(config: Config) -> dict[str, Any]:
-    """What must be equal for the weights to mean the same; dropout may change."""
+    """What must be equal for the weights to mean the same; dropout may change, and the size of a frame."""
     frontend = config.model.frontend.model_dump(exclude={"dropout"})
     encoder = config.model.encoder.model_dump(exclude={"dropout"})
-    return {"features": config.features.model_dump(), "model.frontend": frontend, "model.encoder": encoder}
+    features = config.features.model_dump(exclude=_FRAME_SIZES)
+    return {"features": features, "model.frontend": frontend, "model.encoder": encoder}
 
 
 def _differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

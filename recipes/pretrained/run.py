@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from preparation import PREPARATIONS
+from recombination import recombine
 from typesetting import write_book_text, write_transcripts
 
 from ctcrec.recipe import ctcrec, evaluate, print_results, recipe_parser, train
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
     parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
     parser.add_argument("--from", dest="start", type=Path, help="run whose weights to go on from")
+    parser.add_argument("--recombine", metavar="NAME|DIR", help="model that cuts lines into words, for new lines")
     parser.add_argument("--processes", type=int, default=1, help="that train together: GPUs, or cores of a CPU")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
@@ -89,6 +91,8 @@ def main() -> None:
     training = [manifests / "train.jsonl"]
     if recipe.fonts and arguments.rendered:
         training += render(arguments, recipe, out)
+    if arguments.recombine is not None:
+        training.append(recombined(arguments.recombine, manifests / "train.jsonl", out / "recombined"))
     if arguments.prepare_only:
         return
     valid = [manifests / "valid.jsonl"]
@@ -123,6 +127,12 @@ def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Pat
         fonts = [word for folder in folders for word in ("--fonts", arguments.fonts / folder)]
         ctcrec("render", text, *fonts, *options)
     return manifests
+
+
+def recombined(model: str, manifest: Path, out: Path) -> Path:
+    """The manifest of lines put together anew, unless they are there already."""
+    lines = out / "lines.jsonl"
+    return lines if lines.is_file() else recombine(model, manifest, out)
 
 
 def tune(units: str, data: Path, out: Path, run: Path) -> None:

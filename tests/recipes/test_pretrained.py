@@ -11,10 +11,15 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+from ctcrec.config import DecodingConfig
 from ctcrec.data.manifest import read_manifest, write_manifest
+from ctcrec.evaluation import evaluate
+from ctcrec.pretrained import find_model
+from ctcrec.recognizer import Recognizer
 from ctcrec.records import Example
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/pretrained"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples/lines/test"
 
 
 def module(name: str) -> ModuleType:
@@ -83,3 +88,25 @@ def test_pages_and_hands_are_held_out_whole(tmp_path: Path) -> None:
     assert len(splits["train"]) == 8 * 3 + 2 and len(splits["dev-mss19"]) == 1 and len(splits["valid"]) == 7
     assert all(e.language == "fr" and e.extra["license"] == "CC BY 4.0" for e in splits["train"])
     assert all(e.id.startswith(("peraire/", "mss19/")) for e in splits["train"])
+
+
+def test_words_of_lines_are_put_together_anew(tmp_path: Path) -> None:
+    files = sorted(SAMPLES.glob("*/*.png"))[:12]
+    examples = [
+        Example(file.stem, file, file.with_suffix(".gt.txt").read_text().strip(), writer="w", extra={"page": page})
+        for file, page in zip(files, "aabbccaabbcc", strict=True)
+    ]
+    write_manifest(tmp_path / "lines.jsonl", examples)
+    recombination = module("recombination")
+    manifest = recombination.recombine("print-de-fraktur", tmp_path / "lines.jsonl", tmp_path / "new")
+    made = read_manifest(manifest)
+    for page in "abc":
+        before = [word for e in examples if e.extra["page"] == page for word in (e.text or "").split()]
+        after = [word for e in made if e.extra["page"] == page for word in (e.text or "").split()]
+        assert sorted(before) == sorted(after) and before != after
+    widths = [Image.open(example.source).size for example in made]
+    assert widths == [(example.width, 64) for example in made]
+    report = evaluate(Recognizer.load(find_model("print-de-fraktur"), "cpu", DecodingConfig()), made).report
+    assert report.cer < 0.1  # cut between words, not through them
+    again = read_manifest(recombination.recombine("print-de-fraktur", tmp_path / "lines.jsonl", tmp_path / "again"))
+    assert [example.text for example in again] == [example.text for example in made]

@@ -11,12 +11,17 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
-from tiny import config_values, make_texts, tiny_config, train_quietly, write_corpus
+from tiny import changed, config_values, make_texts, tiny_config, train_quietly, write_corpus
 
 from ctcrec.checkpoint import load_checkpoint, read_tensors, save_checkpoint
-from ctcrec.config import Config
+from ctcrec.config import Config, parse_config
+from ctcrec.data.manifest import write_manifest
 from ctcrec.errors import CheckpointError, ConfigError, TrainingError
+from ctcrec.evaluation import evaluate
+from ctcrec.pretrained import find_model
 from ctcrec.provenance import read_run
+from ctcrec.recognizer import Recognizer
+from ctcrec.records import Example
 from ctcrec.training.logging import TrainingDisplay
 from ctcrec.training.setup import Setup, prepare
 from ctcrec.training.warm_start import start_from
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from command import Command
     from conftest import Trained
 
+SAMPLES = Path(__file__).parents[2] / "samples/lines/test"
 DECODER = {"width": 12, "embedding": 6, "attention_size": 8, "location_kernel": 3, "location_channels": 2}
 RICH: dict[str, Any] = {  # every kind of tensor that has a row for each token
     "model__encoder": {"layers": 3, "width": 8},
@@ -134,12 +140,50 @@ def test_intermediate_heads_are_told_by_their_layer(lines: Path, tmp_path: Path)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("projection", [None, 6])
+def test_frames_of_another_size_get_interpolated_weights(lines: Path, tmp_path: Path, projection: int | None) -> None:
+    frontend = {"blocks": [{"channels": 4, "pool": [1, 2]}], "projection": projection}
+    rest = {"model__frontend": frontend, "features__normalization": "global"}
+    saved(tiny_config("ocr", lines, **rest, features__height=16), tmp_path / "old")
+    old = load_checkpoint(tmp_path / "old").model.state_dict()
+    setup = prepared(tiny_config("ocr", lines, **rest, features__height=24), tmp_path / "old")
+    new = setup.model.state_dict()
+    changed = [name for name in new if new[name].shape != old[name].shape]
+    readers = ["frontend.projection.weight"] if projection else [n for n in new if "layers.0" in n and "_ih_" in n]
+    readers = [name for name in readers if name.endswith(("weight", "weight_ih_l0"))]
+    statistics = [f"frontend.feature_normalization.{name}" for name in ("mean", "std")]
+    assert sorted(changed) == sorted([*statistics, *readers]) and len(readers) == (1 if projection else 2)
+    assert [name for name in new if name not in changed and not torch.equal(new[name], old[name])] == []
+    for name in readers:
+        before, after = old[name].view(-1, 8, 4), new[name].view(-1, 12, 4)  # output, row, channel
+        torch.testing.assert_close(before.sum(1), after.sum(1))  # what evenly inked paper gives
+        torch.testing.assert_close(after[:, 1], before[:, :2].lerp(before[:, 1:3], 0.5)[:, 0] * 8 / 12)  # 1.5 / 12
+    for name in statistics:
+        torch.testing.assert_close(new[name][[0, 23]], old[name][[0, 15]])
+        torch.testing.assert_close(new[name][1], old[name][0].lerp(old[name][1], 0.5))  # between two rows
+    assert setup.warm_start is not None and setup.warm_start.facts()["resized"]
+    assert "interpolated" in " ".join(setup.warm_start.lines())
+
+
+def test_a_model_reads_at_another_height_before_any_training(tmp_path: Path) -> None:
+    folder = find_model("print-de-fraktur")
+    files = sorted(SAMPLES.glob("*/*.png"))[:12]
+    examples = [Example(file.stem, file, file.with_suffix(".gt.txt").read_text().strip()) for file in files]
+    write_manifest(tmp_path / "lines.jsonl", examples)
+    values = load_checkpoint(folder).config.model_dump(mode="json", exclude_unset=True)
+    height, data = values["features"]["height"] + 8, [str(tmp_path / "lines.jsonl")]
+    config = parse_config(changed(values, features__height=height, data__train=data, data__valid=data))
+    setup = prepared(config, folder)
+    save_checkpoint(tmp_path / "taller", config, setup.tokenizer, setup.model.state_dict(), {})
+    assert evaluate(Recognizer.load(tmp_path / "taller", "cpu"), examples).report.cer < 0.2  # untrained ones have 1.0
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"model__encoder": {"layers": 1, "width": 8}}, "model.encoder.width: 8 here, 16 there"),
         ({"model__encoder": {"layers": 2, "width": 16}}, "model.encoder.layers: 2 here, 1 there"),
-        ({"features": {"height": 24}}, "features.height: 24 here, 16 there"),
+        ({"features": {"normalization": "global"}}, "features.normalization: global here, none there"),
         ({"model__frontend": {"blocks": [{"channels": 8, "pool": [2, 4]}]}}, "model.frontend.blocks: 1 blocks"),
     ],
 )
