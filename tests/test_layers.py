@@ -15,7 +15,7 @@ PACKAGE = Path(ctcrec.__file__).parent
 LAYERS = {
     "errors": 0,
     "records": 1,
-    **dict.fromkeys(("allocation", "config", "kernel_cache", "signals"), 2),
+    **dict.fromkeys(("allocation", "config", "kernel_cache", "processes", "signals"), 2),
     **dict.fromkeys(("ctc", "decoding", "lm", "text", "scoring", "losses"), 3),
     **dict.fromkeys(("models", "data", "strategies", "compat"), 4),
     **dict.fromkeys(("speech", "ocr", "attention_strategies"), 5),
