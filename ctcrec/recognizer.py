@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ __all__ = ["Precision", "Recognizer", "Transcript", "load_model"]
 Precision = Literal["float32", "bfloat16"]
 
 _WINDOW = 96  # examples that one worker loads, and encodes in batches of similar length
+_SMALLEST = 16  # examples of a window where there are few
 _FEWEST = 8  # examples for each process; to fork one takes as long as some of them
 _GPU_WORKERS = 2  # one window is loaded while the GPU works on another
 
@@ -204,8 +206,7 @@ class Recognizer:
         workers = torch.get_num_threads() if on_cpu else _GPU_WORKERS
         forked = on_cpu and can_fork() and min(processes, len(examples) // _FEWEST) > 1
         workers = max(1, min(len(examples), processes if forked else workers))
-        size = max(1, min(_WINDOW, -(-len(examples) // workers)))
-        windows = [examples[first : first + size] for first in range(0, len(examples), size)]
+        windows = _windows(examples, workers)
         if forked:
             transcribed = in_processes(self._transcribe, windows, workers)
         else:
@@ -304,6 +305,13 @@ class Recognizer:
 
 
 _NOTHING = Example("", Path())
+
+
+def _windows(examples: Sequence[Example], workers: int) -> list[Sequence[Example]]:
+    """Stretches of the examples: several for each worker where there are enough, so that all end at about one time."""
+    share = math.ceil(len(examples) / workers)
+    size = max(1, min(_WINDOW, share, max(_SMALLEST, share // 4)))
+    return [examples[first : first + size] for first in range(0, len(examples), size)]
 
 
 def _attention_decode(config: DecodingConfig, checkpoint: Checkpoint, folder: Path) -> AttentionDecode:
