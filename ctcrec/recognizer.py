@@ -308,9 +308,10 @@ _NOTHING = Example("", Path())
 
 
 def _windows(examples: Sequence[Example], workers: int) -> list[Sequence[Example]]:
-    """Stretches of the examples: several for each worker where there are enough, so that all end at about one time."""
+    """Stretches of the examples: as many for each worker, and several where there are enough, so that all end together."""
     share = math.ceil(len(examples) / workers)
-    size = max(1, min(_WINDOW, share, max(_SMALLEST, share // 4)))
+    rounds = max(1, math.ceil(share / _WINDOW), min(4, share // _SMALLEST))
+    size = max(1, math.ceil(share / rounds))
     return [examples[first : first + size] for first in range(0, len(examples), size)]
 
 

@@ -76,7 +76,8 @@ def test_batches_and_windows_change_nothing(
     counts: list[int] = []
     found = [transcript.hypothesis for transcript in small.transcribe_all(examples, counts.append)]
     assert all(same(a, b) for a, b in zip(expected, found, strict=True))
-    assert counts == [7, 14, 21, 24]
+    assert counts[-1] == 24 and len(counts) >= 4
+    assert all(0 < later - earlier <= 7 for earlier, later in zip([0, *counts], counts, strict=False))
 
 
 def test_threads_of_later_work_stay_as_they_were(recognizer: Recognizer, trained: Trained) -> None:

@@ -165,7 +165,7 @@ class ConvolutionFrontend(nn.Module):
         if missing > 0:
             features = nn.functional.pad(features, (0, 0, 0, missing))
         lengths = lengths.clamp(min=self.subsampling_factor)
-        frames = features[:, None].contiguous(memory_format=torch.channels_last)
+        frames = features[..., None].permute(0, 3, 1, 2)  # one channel, channels last
         for block in self.blocks:
             frames, lengths = block(frames, lengths)
         return self.projection(frames.permute(0, 2, 3, 1).flatten(2)), lengths

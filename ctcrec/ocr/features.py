@@ -34,7 +34,7 @@ class LineScaler:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """(T, F) float32 with T = `count_frames(W, H)`."""
         scaled = scale_to_height(image, self.height)
-        return np.ascontiguousarray(_ink_of_level(scaled)[scaled].T)
+        return np.ascontiguousarray(_ink_of_level(scaled).take(scaled).T)
 
     def count_frames(self, width: int, height: int) -> int:
         """T of an image of this size."""
