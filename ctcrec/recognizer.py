@@ -308,7 +308,7 @@ _NOTHING = Example("", Path())
 
 
 def _windows(examples: Sequence[Example], workers: int) -> list[Sequence[Example]]:
-    """Stretches of the examples: as many for each worker, and several where there are enough, so that all end together."""
+    """Stretches of the examples, as many for each worker, and several where there are enough: all end together."""
     share = math.ceil(len(examples) / workers)
     rounds = max(1, math.ceil(share / _WINDOW), min(4, share // _SMALLEST))
     size = max(1, math.ceil(share / rounds))
