@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.lines import draw_line
+from PIL import Image
 
 from ctcrec.ocr.features import LineScaler, scale_to_height
 
@@ -64,3 +65,26 @@ def test_scaling_is_antialiased() -> None:
 def test_normalization_does_not_change_features() -> None:
     image = draw_line()
     np.testing.assert_array_equal(LineScaler(48, "global")(image), LineScaler(48, "none")(image))
+
+
+def test_views_of_an_image_are_scaled_like_copies() -> None:
+    image = draw_line(size=50)
+    kept = image.copy()
+    kept.flags.writeable = False
+    views = {
+        "mirrored": image[:, ::-1],
+        "upside down": image[::-1],
+        "turned": np.ascontiguousarray(image.T).T,
+        "kept": kept,
+    }
+    for name, view in views.items():
+        expected = scale_to_height(np.array(view, order="C"), 32)
+        assert np.array_equal(scale_to_height(view, 32), expected), name
+
+
+@pytest.mark.parametrize("size", [20, 60, 190, 193, 700])  # letters of as many pixels, enlarged or averaged first
+def test_scaling_is_close_to_pillow_at_any_size(size: int) -> None:
+    image = draw_line("Handgloves", size)
+    ours = scale_to_height(image, 32)
+    theirs = np.asarray(Image.fromarray(image).resize((ours.shape[1], 32), Image.Resampling.BICUBIC))
+    assert np.abs(ours.astype(float) - theirs).mean() < 0.5  # gray levels
