@@ -11,7 +11,7 @@ from typing import Literal
 
 from preparation import PREPARATIONS
 from recombination import recombine
-from typesetting import write_book_text, write_transcripts
+from typesetting import write_book_text, write_in_both_cases, write_transcripts
 
 from ctcrec.recipe import ctcrec, evaluate, print_results, recipe_parser, train
 
@@ -32,6 +32,7 @@ class Recipe:
         license_text: file below --data with the whole licence, if it must go with the weights.
         language_model: of the "words" of the book text, of the "characters" of the training transcripts, or none; with
             one, beam search is the model's default decoding.
+        both_cases: whether that of the characters learns the transcripts in capitals as well.
     """
 
     config: Path
@@ -41,6 +42,7 @@ class Recipe:
     fonts: tuple[tuple[str, float, tuple[str, ...]], ...] = ()
     license_text: str | None = None
     language_model: Literal["words", "characters"] | None = None
+    both_cases: bool = False
 
 
 RECIPES = {
@@ -63,7 +65,11 @@ RECIPES = {
         language_model="characters",
     ),
     "handwriting-fr": Recipe(
-        CONFIGS / "ocr/handwriting_fr.yaml", "handwritten lines", "CC BY 4.0", language_model="characters"
+        CONFIGS / "ocr/handwriting_fr.yaml",
+        "handwritten lines",
+        "CC BY 4.0",
+        language_model="characters",
+        both_cases=True,
     ),
     "speech-en": Recipe(
         CONFIGS / "speech/speech_en.yaml", "read speech", "CC BY 4.0", default=True, language_model="words"
@@ -99,7 +105,7 @@ def main() -> None:
     seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
     dev = sorted(manifests.glob("dev*.jsonl"))
     if recipe.language_model is not None:
-        tune(recipe.language_model, arguments.data, out, run)
+        tune(recipe, arguments.data, out, run)
     results = [evaluate(f"{arguments.name}, {path.stem}", run, path, seconds) for path in dev]
     if arguments.models is not None:
         export(arguments, recipe, run, dev)
@@ -135,17 +141,18 @@ def recombined(model: str, manifest: Path, out: Path) -> Path:
     return lines if lines.is_file() else recombine(model, manifest, out)
 
 
-def tune(units: str, data: Path, out: Path, run: Path) -> None:
+def tune(recipe: Recipe, data: Path, out: Path, run: Path) -> None:
     """A language model, and the beam search's weights for it: the run's default decoding."""
     if (run / "decoding.yaml").is_file():
         return
     manifests = out / "manifests"
-    if units == "words":
+    if recipe.language_model == "words":
         lm, texts, unit = out / "books.3gram", data / "text/books-full.txt.xz", "word"
         options: list[object] = ["--order", 3, "--prune", "0,3,5", "--text", "librispeech"]
     else:
         lm, unit = out / "characters.6gram", "token"
-        texts = write_transcripts(manifests / "train.jsonl", out / "transcripts.txt")
+        write = write_in_both_cases if recipe.both_cases else write_transcripts
+        texts = write(manifests / "train.jsonl", out / "transcripts.txt")
         options = ["--order", 6, "--characters", "--text", "nfc"]
     if not lm.is_file():
         ctcrec("lm", "train", texts, "--out", lm, *options)

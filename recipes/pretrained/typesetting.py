@@ -1,8 +1,10 @@
-"""Text as printers set it, for `ctcrec render`: the book text has straight quotes and `--`; print has neither."""
+"""Text as printers set it, for `ctcrec render`: the book text has straight quotes and `--`; print has neither. And text
+as language models want it."""
 
 import lzma
 import random
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def write_transcripts(manifest: Path, out: Path, times: int = 1) -> Path:
     """The texts of a manifest, each so many times, so that they are drawn in several fonts."""
     texts = [example.text or "" for example in read_manifest(manifest)]
     return _write(out, (text for _ in range(times) for text in texts))
+
+
+def write_in_both_cases(manifest: Path, out: Path) -> Path:
+    """The texts of a manifest for a language model of hands that write any word in capitals: each text as it is, in
+    capitals without accents, and, if words of it are capitals, with these in small letters.
+    """
+    texts = [example.text or "" for example in read_manifest(manifest)]
+    capitals = [_without_accents(text.upper()) for text in texts]
+    small = [
+        " ".join(word.lower() if word.isupper() and len(word) > 2 else word for word in text.split(" "))
+        for text in texts
+    ]
+    return _write(out, [*texts, *capitals, *(new for new, text in zip(small, texts, strict=True) if new != text)])
+
+
+def _without_accents(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))
 
 
 def _write(out: Path, lines: Iterable[str]) -> Path:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import lzma
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -49,6 +52,14 @@ def test_texts_are_repeated_for_several_fonts(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.jsonl", [Example("a", Path("a.png"), "one"), Example("b", Path("b.png"), "two")])
     out = module("typesetting").write_transcripts(tmp_path / "m.jsonl", tmp_path / "deep/text.txt", 2)
     assert out.read_text() == "one\ntwo\none\ntwo\n"
+
+
+def test_language_model_learns_words_in_capitals_and_capitals_in_small(tmp_path: Path) -> None:
+    write_manifest(
+        tmp_path / "m.jsonl", [Example("a", Path("a.png"), "un été"), Example("b", Path("b.png"), "à PARIS le 3")]
+    )
+    out = module("typesetting").write_in_both_cases(tmp_path / "m.jsonl", tmp_path / "text.txt")
+    assert out.read_text().splitlines() == ["un été", "à PARIS le 3", "UN ETE", "A PARIS LE 3", "à paris le 3"]
 
 
 def test_signs_and_accents_get_into_the_book_text(tmp_path: Path) -> None:
@@ -103,10 +114,42 @@ def test_words_of_lines_are_put_together_anew(tmp_path: Path) -> None:
     for page in "abc":
         before = [word for e in examples if e.extra["page"] == page for word in (e.text or "").split()]
         after = [word for e in made if e.extra["page"] == page for word in (e.text or "").split()]
-        assert sorted(before) == sorted(after) and before != after
+        with_figures = Counter(word for word in before if any(sign.isdecimal() for sign in word))
+        rewritten = Counter(after) - Counter(before)
+        assert before != after[: len(before)] and not Counter(before) - Counter(after)
+        assert rewritten.total() == len(after) - len(before) == 2 * with_figures.total()
+        pattern = [re.sub(r"\d+", "0", word) for word in with_figures.elements()]
+        assert Counter(re.sub(r"\d+", "0", word) for word in rewritten.elements()) == Counter(2 * pattern)
     widths = [Image.open(example.source).size for example in made]
     assert widths == [(example.width, 64) for example in made]
     report = evaluate(Recognizer.load(find_model("print-de-fraktur"), "cpu", DecodingConfig()), made).report
     assert report.cer < 0.1  # cut between words, not through them
     again = read_manifest(recombination.recombine("print-de-fraktur", tmp_path / "lines.jsonl", tmp_path / "again"))
     assert [example.text for example in again] == [example.text for example in made]
+
+
+def test_words_are_written_anew_from_letters_that_do_not_touch() -> None:
+    recombination = module("recombination")
+    text, widths = "AB. 12 ab", {"A": 6, "B": 8, ".": 3, "1": 4, "2": 9, "a": 5, "b": 7, " ": 0}
+    image = np.full((64, 100), 255, np.uint8)
+    places, column = [], 4
+    for letter in text:
+        image[30 - widths[letter] : 30 + widths[letter], column : column + widths[letter]] = 0
+        places.append((column + widths[letter] / 2) / 100)
+        column += widths[letter] + (0 if letter == "a" else 3)  # a and b touch
+    words = recombination._words(text, image, places)
+    assert [[piece.text for piece in word.pieces] for word in words] == [["A", "B", "."], ["1", "2"], ["ab"]]
+    assert np.array_equal(np.concatenate([word.pixels for word in words], axis=1), image)
+    made = recombination._rewritten(words * 8, np.random.default_rng(0))
+    texts = {word.text for word in made}
+    assert texts > {"AB.", "12", "ab"} and texts <= {f"{a}{b}." for a in "AB" for b in "AB"} | {
+        "11",
+        "12",
+        "21",
+        "22",
+        "ab",
+    }
+    assert len(made) == 8 * (3 + 3 + 1)
+    for word in made:
+        ink = (word.pixels == 0).sum()
+        assert ink == sum(2 * widths[letter] ** 2 for letter in word.text)
