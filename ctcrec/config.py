@@ -488,6 +488,10 @@ class DecodingConfig(Section):
     beam_size_token: Count | None = Field(None, description="tokens looked at in a frame")
     beam_threshold: Positive | None = Field(None, description="prefixes worse than the best by more are dropped")
     blank_skip_threshold: Probability | None = Field(None, description="blank probability that extends nothing")
+    prior: str | None = Field(None, description="file of the tokens' priors, which `ctcrec tune` measures")
+    prior_weight: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="exponent of the prior by which probabilities are divided; 0.3 if not given"
+    )
     characters: str | None = Field(None, description="the characters that may be written, besides spaces")
     pattern: str | None = Field(None, description="regular expression that the whole text must match")
     temperature: Positive | None = Field(None, description="of the confidences, fitted by `ctcrec tune`")
@@ -541,7 +545,7 @@ class DecodingConfig(Section):
 
 _STRATEGIES = ("greedy", "beam", "attention", "joint", "rescore", "sample")
 _APPLIES: dict[str, frozenset[str]] = {  # what is not here applies to all searches for texts
-    **dict.fromkeys(("beam_size_token", "blank_skip_threshold"), _FRAMES_SEARCH),
+    **dict.fromkeys(("beam_size_token", "blank_skip_threshold", "prior", "prior_weight"), _FRAMES_SEARCH),
     "temperature": frozenset({"beam"}),
     "ctc_weight": frozenset({"joint", "rescore"}),
     "nbest": frozenset({"rescore"}),

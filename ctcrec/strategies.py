@@ -32,10 +32,12 @@ __all__ = [
 
 DECODING_FILE = "decoding.yaml"
 _HOTWORD_WEIGHT = 10.0
-FILES = ("lm", "lexicon", "hotwords")
-_BEAM = ("beam_size", "beam_size_token", "beam_threshold", "blank_skip_threshold", "temperature")
+FILES = ("prior", "lm", "lexicon", "hotwords")
+_BEAM = ("beam_size", "beam_size_token", "beam_threshold", "blank_skip_threshold", "prior_weight", "temperature")
 _TEXT = (
-    *FILES,
+    "lm",
+    "lexicon",
+    "hotwords",
     "lm_unit",
     "lm_weight",
     "word_score",
@@ -92,6 +94,8 @@ def build_beam_decoder(config: DecodingConfig, tokenizer: Tokenizer, folder: Pat
 def decoder_options(config: DecodingConfig, folder: Path) -> dict[str, Any]:
     """What `config` says, as options of `BeamDecoder`: models and words loaded from their files."""
     own = {key: value for key in _BEAM if (value := getattr(config, key)) is not None}
+    if config.prior is not None:
+        own["prior"] = _read_prior(folder / config.prior)
     return {**own, **text_options(config, folder)}
 
 
@@ -143,6 +147,12 @@ def _read_lm(path: Path) -> NGramLM:
     from ctcrec.lm import NGramLM
 
     return NGramLM.load(path)
+
+
+def _read_prior(path: Path) -> dict[str, float]:
+    from ctcrec.decoding.prior import read_prior
+
+    return read_prior(path)
 
 
 def _read_lexicon(path: Path) -> list[str]:

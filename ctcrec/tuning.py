@@ -16,6 +16,7 @@ from ctcrec.config import DecodingConfig
 from ctcrec.decoding import BeamDecoder
 from ctcrec.decoding.calibration import Calibration, fit_temperature
 from ctcrec.decoding.emissions import Emissions, read_emissions
+from ctcrec.decoding.prior import token_prior, write_prior
 from ctcrec.decoding.tuning import Tuning, save_surface, tune
 from ctcrec.errors import ConfigError, DataError
 from ctcrec.recognizer import Recognizer
@@ -26,7 +27,8 @@ from ctcrec.writers import write_atomically
 
 __all__ = ["TunedRun", "compute_emissions", "tune_run"]
 
-_FOUND = ("lm_weight", "word_score", "beam_size", "temperature")
+_FOUND = ("lm_weight", "word_score", "prior_weight", "beam_size", "temperature")
+_PRIOR_FILE = "tuning/prior.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,12 @@ def tune_run(
     config: DecodingConfig,
     done: Callable[[int], None] | None = None,
 ) -> TunedRun:
-    """Find lm_weight, word_score, beam_size and the temperature of the confidences, and write them to the run's
-    `decoding.yaml`.
+    """Find lm_weight, word_score, prior_weight, beam_size and the temperature of the confidences, and write them to the
+    run's `decoding.yaml`. The prior is that of the examples' emissions, unless `config` names one.
 
     Args:
         recognizer: the run's model.
-        run: its directory; `tuning/` in it keeps emissions and the picture.
+        run: its directory; `tuning/` in it keeps emissions, the prior and the picture.
         examples: validation examples with text.
         config: a beam search with an `lm`; what it sets besides stays as it is. File names are relative to the working
             directory.
@@ -72,11 +74,18 @@ def tune_run(
     emissions = stored_emissions(recognizer, run / "tuning", examples, done)
     references = [normalizer.normalize(example.text or "") for example in examples]
     options |= {"blank": tokenizer.blank, "word_delimiter": tokenizer.word_delimiter}
+    options.setdefault("prior", token_prior(emissions, tokenizer.tokens))
     tuning = tune(emissions, references, tokenizer.tokens, **options)
     found: dict[str, Any] = tuning.options()
-    calibration = fit_temperature(BeamDecoder(tokenizer.tokens, **options, **found), emissions, references)
     given = config.options()
     files = {key: str(Path(given[key]).resolve()) for key in FILES if key in given}
+    if "prior_weight" not in found:
+        del options["prior"]
+        files.pop("prior", None)
+    elif "prior" not in files:
+        write_prior(run / _PRIOR_FILE, options["prior"])
+        files["prior"] = _PRIOR_FILE
+    calibration = fit_temperature(BeamDecoder(tokenizer.tokens, **options, **found), emissions, references)
     chosen = {"strategy": "beam", **given, **files, **found, "temperature": calibration.temperature}
     surface_file = run / "tuning" / "wer.png"
     save_surface(tuning, surface_file)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from ctcrec.cli.main import app
+from ctcrec.config import DecodingConfig
 from ctcrec.data.manifest import read_manifest
-from ctcrec.errors import ConfigError
+from ctcrec.decoding.prior import read_prior
+from ctcrec.decoding.tuning import tune
+from ctcrec.errors import ConfigError, InputError
+from ctcrec.lm.arpa import write_arpa
+from ctcrec.lm.estimation import estimate
+from ctcrec.packing import pack
 from ctcrec.recognizer import Recognizer
-from ctcrec.tuning import stored_emissions
+from ctcrec.tuning import stored_emissions, tune_run
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -50,6 +58,37 @@ def test_tune_writes_what_transcribe_and_evaluate_then_use(trained: Trained, tmp
     assert Recognizer.load(trained.run).transcribe(example.source).lm_score is None
     result = runner.invoke(app, ["evaluate", str(run), str(trained.test), "--decode", "greedy"])
     assert result.exit_code == 0, result.output
+
+
+def test_the_prior_stands_beside_the_run_and_goes_with_its_model(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, lm = tmp_path / "run", tmp_path / "lm.arpa"
+    shutil.copytree(trained.run, run)
+    examples = read_manifest(trained.test)
+    write_arpa(estimate([example.text or "" for example in examples], 1), lm)
+    monkeypatch.setattr("ctcrec.tuning.tune", functools.partial(tune, prior_weights=[0.3]))
+    recognizer = Recognizer.load(run, "cpu")
+    tune_run(recognizer, run, examples, DecodingConfig(strategy="beam", lm=str(lm)))
+    chosen = yaml.safe_load((run / "decoding.yaml").read_text(encoding="utf-8"))
+    assert (chosen["prior"], chosen["prior_weight"]) == ("tuning/prior.json", 0.3)
+    assert list(read_prior(run / chosen["prior"])) == list(recognizer.checkpoint.tokenizer.tokens)
+
+    model = pack(run, tmp_path / "tiny", task="rows of four glyphs or tones", license="CC BY 4.0").folder
+    assert yaml.safe_load((model / "decoding.yaml").read_text(encoding="utf-8"))["prior"] == "prior.json"
+    texts = [
+        [item.hypothesis and item.hypothesis.text for item in Recognizer.load(folder, "cpu").transcribe_all(examples)]
+        for folder in (run, model)
+    ]
+    assert texts[0] == texts[1] == [example.text for example in examples]
+
+    (model / "prior.json").write_text('{"a": 1.0}')
+    with pytest.raises(InputError, match="the prior lacks"):
+        Recognizer.load(model, "cpu")
+    tuned_again = DecodingConfig(strategy="beam", lm=str(lm), prior=str(run / "tuning/prior.json"))
+    tune_run(recognizer, run, examples, tuned_again)
+    chosen = yaml.safe_load((run / "decoding.yaml").read_text(encoding="utf-8"))
+    assert chosen["prior"] == str(run / "tuning/prior.json")
 
 
 def test_emissions_are_computed_once(trained: Trained, tmp_path: Path) -> None:

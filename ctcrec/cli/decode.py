@@ -49,6 +49,12 @@ def decode(
     blank_skip_threshold: Annotated[
         float | None, typer.Option(help="Blank probability from which on a frame extends nothing.")
     ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="Priors of the tokens: a JSON object from token to probability.")
+    ] = None,
+    prior_weight: Annotated[
+        float | None, typer.Option(help="Exponent of the prior by which probabilities are divided; 0.3 if not given.")
+    ] = None,
     lm: Annotated[Path | None, typer.Option(help="N-gram model: ARPA, gzip too, or the binary form.")] = None,
     lm_unit: Annotated[Unit | None, typer.Option(help="The model's words are words (default) or tokens.")] = None,
     lm_weight: Annotated[float | None, typer.Option(help="Factor of the model's ln p; 0.5 if not given.")] = None,
@@ -78,19 +84,24 @@ def decode(
     names = [name if name else " " for name in names]
     options: dict[str, Any] = {
         "beam_size": beam_size, "beam_size_token": beam_size_token, "beam_threshold": beam_threshold,
-        "blank_skip_threshold": blank_skip_threshold, "lm_unit": lm_unit and lm_unit.value, "lm_weight": lm_weight,
-        "word_score": word_score, "unknown_score": unknown_score, "unknown_letter_score": unknown_letter_score,
+        "blank_skip_threshold": blank_skip_threshold, "prior_weight": prior_weight,
+        "lm_unit": lm_unit and lm_unit.value, "lm_weight": lm_weight, "word_score": word_score,
+        "unknown_score": unknown_score, "unknown_letter_score": unknown_letter_score,
         "characters": characters, "pattern": pattern,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if method is Method.GREEDY:
-        files = {"lm": lm, "lexicon": lexicon, "hotwords": hotwords, "hotword_weight": hotword_weight}
+        files = {"prior": prior, "lm": lm, "lexicon": lexicon, "hotwords": hotwords, "hotword_weight": hotword_weight}
         given = [*options, *(name for name, value in files.items() if value is not None)]
         if given or nbest > 1:
             name = (given or ["nbest"])[0].replace("_", "-")
             raise ConfigError(f"--{name} has no effect with --decode greedy; use --decode beam")
         results = [[_greedy(one, names, blank, word_delimiter)] for one in stored.values()]
     else:
+        if prior is not None:
+            from ctcrec.decoding.prior import read_prior
+
+            options["prior"] = read_prior(prior)
         if lm is not None:
             from ctcrec.lm import NGramLM
 

@@ -21,10 +21,10 @@ def tune(
         typer.Option("--set", metavar="KEY=VALUE", help="Fix a key of the decoding, e.g. lm_unit=token, lexicon=FILE."),
     ] = None,
 ) -> None:
-    """Choose lm_weight, word_score and beam_size by WER, and the temperature of the confidences.
+    """Choose lm_weight, word_score, prior_weight and beam_size by WER, and the temperature of the confidences.
 
-    Emissions are computed once and kept in RUN/tuning, with a picture of the WER over the weights; the chosen values
-    go into RUN/decoding.yaml, which transcribe and evaluate then use.
+    Emissions are computed once and kept in RUN/tuning, with the prior of their tokens and a picture of the WER over
+    the weights; the chosen values go into RUN/decoding.yaml, which transcribe and evaluate then use.
     """
     from ctcrec.cli.progress import progress_bar
     from ctcrec.config import DecodingConfig, parse_decoding, parse_overrides
@@ -42,7 +42,8 @@ def tune(
         result = tune_run(recognizer, run, examples, config, done)
     best, temperature = result.tuning.best, result.calibration
     typer.echo(
-        f"lm_weight {best.lm_weight:g}, word_score {best.word_score:g}, beam_size {best.beam_size}:"
+        f"lm_weight {best.lm_weight:g}, word_score {best.word_score:g}, prior_weight {best.prior_weight:g},"
+        f" beam_size {best.beam_size}:"
         f" WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} % (greedy: WER {100 * result.greedy_wer:.2f} %)"
     )
     if conventions := text_conventions(example.extra for example in examples):

@@ -18,6 +18,7 @@ from ctcrec.decoding.emissions import Emissions, as_emissions, check_emissions
 from ctcrec.decoding.joining import token_surface
 from ctcrec.decoding.nbest import FinalBeam, best_hypotheses
 from ctcrec.decoding.prefixes import enlarged, new_prefixes
+from ctcrec.decoding.prior import log_prior, scaled_likelihoods
 from ctcrec.decoding.search import advance, collect
 from ctcrec.errors import ConfigError, InputError
 from ctcrec.lm.ngram import NGramLM
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BeamDecoder", "Search"]
 
+_PRIOR_WEIGHT = 0.3
+
 
 class BeamDecoder:
     """Prefix beam search for CTC.
@@ -37,9 +40,11 @@ class BeamDecoder:
 
         lm_weight * ln p_lm(words, </s>) + word_score * words + score of unknown words + weights of hotwords
 
-    and the hypotheses of an utterance are sorted by it; each text stands once, with its best tokens. An utterance for
-    which nothing in the beam satisfies lexicon and mask gives one empty hypothesis of score -inf. Confidences are
-    posteriors over the beam (see `ctcrec.decoding.confidence`) and take every model into account.
+    With a `prior`, the probability is that of scaled likelihoods, p(k | x_t) / p(k)^prior_weight, normalized in every
+    frame (see `ctcrec.decoding.prior`). The hypotheses of an utterance are sorted by the score; each text stands once,
+    with its best tokens. An utterance for which nothing in the beam satisfies lexicon and mask gives one empty
+    hypothesis of score -inf. Confidences are posteriors over the beam (see `ctcrec.decoding.confidence`) and take every
+    model into account.
 
     Args:
         tokens: the C token strings; characters, or SentencePiece's with "▁".
@@ -47,6 +52,8 @@ class BeamDecoder:
         beam_size: how many prefixes are kept from frame to frame.
         beam_size_token: how many tokens a frame may extend prefixes by, best first; None for all.
         beam_threshold: prefixes that are worse than the best by more are dropped (natural logarithm).
+        prior: probability of each token, blank included, by its string.
+        prior_weight: exponent of the prior by which probabilities are divided; 0.3 if not given.
         blank_skip_threshold: a frame whose blank has at least this probability extends nothing; None to look at all.
         lm: an n-gram model.
         lm_unit: whether the model's words are "word"s of the text or "token"s.
@@ -81,6 +88,8 @@ class BeamDecoder:
         beam_size_token: int | None = None,
         beam_threshold: float = 25.0,
         blank_skip_threshold: float | None = None,
+        prior: Mapping[str, float] | None = None,
+        prior_weight: float | None = None,
         lm: NGramLM | None = None,
         lm_unit: str = "word",
         lm_weight: float | None = None,
@@ -116,6 +125,10 @@ class BeamDecoder:
             beam_threshold=_positive("beam_threshold", beam_threshold),
             blank_skip=skip,
         )
+        if prior is None and prior_weight is not None:
+            raise ConfigError("prior_weight is given but no prior")
+        self._log_prior = None if prior is None else log_prior(prior, self.tokens)
+        self._prior_weight = _weight("prior_weight", _PRIOR_WEIGHT if prior_weight is None else prior_weight)
         options = FusionOptions(
             lm=lm,
             lm_unit=lm_unit,
@@ -143,6 +156,7 @@ class BeamDecoder:
         lm_weight: float,
         word_score: float,
         unknown_score: float | None = None,
+        prior_weight: float | None = None,
         beam_size: int | None = None,
         beam_threshold: float | None = None,
         temperature: float | None = None,
@@ -150,7 +164,11 @@ class BeamDecoder:
         """The same decoder with other weights; it shares the tables, so this takes no time (for tuning)."""
         if self._lm is None and lm_weight:
             raise ConfigError("lm_weight is given but the decoder has no lm")
+        if self._log_prior is None and prior_weight:
+            raise ConfigError("prior_weight is given but the decoder has no prior")
         other = self._copy()
+        if prior_weight is not None:
+            other._prior_weight = _weight("prior_weight", prior_weight)
         other._fusion = reweighted(self._fusion, lm_weight, word_score, unknown_score)
         if beam_size is not None:
             other._settings = other._settings._replace(beam_size=_at_least_one("beam_size", beam_size))
@@ -222,7 +240,7 @@ class BeamDecoder:
         workers = min(_at_least_one("threads", threads), len(emissions))
 
         def decode(one: Emissions, name: str) -> list[Hypothesis]:
-            check_emissions(one, len(self.tokens), name)
+            one = self.checked(one, name)
             search = Search(self)
             search.advance(one)
             return best_hypotheses(search.final(), one, self, nbest)
@@ -234,10 +252,20 @@ class BeamDecoder:
 
     def final_beam(self, emissions: Emissions) -> FinalBeam:
         """All hypotheses that the beam holds after the last frame of (T, C) `emissions`."""
-        check_emissions(emissions, len(self.tokens), "emissions")
         search = Search(self)
-        search.advance(emissions)
+        search.advance(self.checked(emissions, "emissions"))
         return search.final()
+
+    def checked(self, emissions: Emissions, name: str, *, empty: bool = False) -> Emissions:
+        """(T, C) log-probabilities as the search takes them: without the prior's share.
+
+        Raises:
+            InputError: see `ctcrec.decoding.emissions.check_emissions`.
+        """
+        check_emissions(emissions, len(self.tokens), name, empty=empty)
+        if self._log_prior is None or self._prior_weight == 0.0:
+            return emissions
+        return scaled_likelihoods(emissions, self._prior_weight * self._log_prior)
 
     @property
     def boundaries(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -281,6 +309,12 @@ def _at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise ConfigError(f"{name} must be at least 1, not {value}")
     return int(value)
+
+
+def _weight(name: str, value: float) -> float:
+    if not 0.0 <= value < math.inf:
+        raise ConfigError(f"{name} must be at least 0, not {value}")
+    return float(value)
 
 
 def _positive(name: str, value: float) -> float:

@@ -55,7 +55,7 @@ class BeamStream:
         if self._finished:
             raise InputError("the stream is finished; start another one for the next utterance")
         [chunk] = as_emissions([log_probs])
-        check_emissions(chunk, len(self._decoder.tokens), "stream", empty=True)
+        chunk = self._decoder.checked(chunk, "stream", empty=True)
         self._chunks.append(chunk.copy())
         self._search.advance(chunk)
         return self.partial()

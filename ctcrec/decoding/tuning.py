@@ -1,9 +1,9 @@
-"""Choosing lm_weight, word_score and beam_size on validation emissions, which are computed once and stored."""
+"""Choosing the beam search's weights and beam_size on validation emissions, which are computed once and stored."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Trial:
 
     lm_weight: float
     word_score: float
+    prior_weight: float
     beam_size: int
     wer: float
     cer: float
@@ -35,22 +36,21 @@ class Tuning:
     """All trials, and the chosen one.
 
     Attributes:
-        surface: one trial for every lm_weight and word_score, at the first beam size.
+        surface: one trial for every lm_weight and word_score, at the first prior weight and beam size.
+        priors: one trial for every prior weight, at the best of them.
         beams: one trial for every beam size, at the best weights.
         best: of `beams` the narrowest whose WER is within `tolerance` of the lowest.
     """
 
     surface: tuple[Trial, ...]
+    priors: tuple[Trial, ...]
     beams: tuple[Trial, ...]
     best: Trial
 
     def options(self) -> dict[str, float | int]:
-        """The chosen values as options of `BeamDecoder`."""
-        return {
-            "lm_weight": self.best.lm_weight,
-            "word_score": self.best.word_score,
-            "beam_size": self.best.beam_size,
-        }
+        """The chosen values as options of `BeamDecoder`; prior_weight only if it is not 0."""
+        names = ("lm_weight", "word_score", "beam_size") + (("prior_weight",) if self.best.prior_weight else ())
+        return {name: getattr(self.best, name) for name in names}
 
 
 def tune(
@@ -58,24 +58,27 @@ def tune(
     references: Sequence[str],
     tokens: Sequence[str],
     lm: NGramLM,
+    prior: Mapping[str, float] | None = None,
     *,
     lm_weights: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3),
     word_scores: Sequence[float] = (-1.0, 0.0, 1.0, 2.0, 3.0),
+    prior_weights: Sequence[float] = (0.0, 0.15, 0.3, 0.45),
     beam_sizes: Sequence[int] = (50, 100, 200),
     tolerance: float = 0.001,
     threads: int | None = None,
     **options: Any,
 ) -> Tuning:
-    """Try every lm_weight with every word_score at the first beam size, then every beam size at the best of them.
+    """Try every lm_weight with every word_score, at the best of them every prior_weight, and then every beam size.
 
-    Trials are compared by WER, then CER, then the smaller weights.
+    What is not tried yet stands at its first value. Trials are compared by WER, then CER, then the smaller weights.
 
     Args:
         emissions: (T, C) log-probabilities of each validation example.
         references: their texts.
         tokens: the C token strings.
         lm: the language model.
-        lm_weights, word_scores, beam_sizes: the grids.
+        prior: of the tokens; without one there are no prior weights to try.
+        lm_weights, word_scores, prior_weights, beam_sizes: the grids.
         tolerance: how much WER a narrower beam may cost, as a fraction.
         threads: as for `BeamDecoder`.
         options: further options of `BeamDecoder`.
@@ -83,29 +86,36 @@ def tune(
     Raises:
         InputError: an empty grid, numbers that differ, or references without words.
     """
-    if not (lm_weights and word_scores and beam_sizes):
-        raise InputError("lm_weights, word_scores and beam_sizes each need at least one value")
+    if not (lm_weights and word_scores and prior_weights and beam_sizes):
+        raise InputError("lm_weights, word_scores, prior_weights and beam_sizes each need at least one value")
     if len(emissions) != len(references):
         raise InputError(f"{len(emissions)} emissions but {len(references)} references")
     if not any(reference.split() for reference in references):
         raise InputError("the references have no words, so there is no error rate to tune for")
-    decoder = BeamDecoder(tokens, lm=lm, **options)
+    if prior is None:
+        prior_weights = (0.0,)
+    decoder = BeamDecoder(tokens, lm=lm, prior=prior, **options)
+
+    def attempt(lm_weight: float, word_score: float, prior_weight: float, beam_size: int) -> Trial:
+        return _try(decoder, emissions, references, lm_weight, word_score, prior_weight, beam_size, threads)
+
     surface = tuple(
-        _try(decoder, emissions, references, lm_weight, word_score, beam_sizes[0], threads)
+        attempt(lm_weight, word_score, prior_weights[0], beam_sizes[0])
         for lm_weight in lm_weights
         for word_score in word_scores
     )
     chosen = min(surface, key=_order)
-    beams = tuple(
-        _try(decoder, emissions, references, chosen.lm_weight, chosen.word_score, size, threads) for size in beam_sizes
-    )
+    weights = chosen.lm_weight, chosen.word_score
+    priors = tuple(attempt(*weights, prior_weight, beam_sizes[0]) for prior_weight in prior_weights)
+    prior_weight = min(priors, key=_order).prior_weight
+    beams = tuple(attempt(*weights, prior_weight, size) for size in beam_sizes)
     lowest = min(trial.wer for trial in beams)
     best = min((trial for trial in beams if trial.wer <= lowest + tolerance), key=lambda trial: trial.beam_size)
-    return Tuning(surface, beams, best)
+    return Tuning(surface, priors, beams, best)
 
 
-def _order(trial: Trial) -> tuple[float, float, float, float]:
-    return trial.wer, trial.cer, trial.lm_weight, abs(trial.word_score)
+def _order(trial: Trial) -> tuple[float, float, float, float, float]:
+    return trial.wer, trial.cer, trial.lm_weight, abs(trial.word_score), trial.prior_weight
 
 
 def _try(
@@ -114,12 +124,15 @@ def _try(
     references: Sequence[str],
     lm_weight: float,
     word_score: float,
+    prior_weight: float,
     beam_size: int,
     threads: int | None,
 ) -> Trial:
     from rapidfuzz.distance import Levenshtein
 
-    trial = decoder.reweighted(lm_weight=lm_weight, word_score=word_score, beam_size=beam_size)
+    trial = decoder.reweighted(
+        lm_weight=lm_weight, word_score=word_score, prior_weight=prior_weight, beam_size=beam_size
+    )
     begin = time.perf_counter()
     texts = [hypotheses[0].text for hypotheses in trial(list(emissions), threads=threads)]
     seconds = time.perf_counter() - begin
@@ -128,7 +141,7 @@ def _try(
     characters = sum(len(reference) for _, reference in pairs)
     wer = sum(Levenshtein.distance(text.split(), reference.split()) for text, reference in pairs) / words
     cer = sum(Levenshtein.distance(text, reference) for text, reference in pairs) / characters
-    return Trial(lm_weight, word_score, beam_size, wer, cer, seconds)
+    return Trial(lm_weight, word_score, prior_weight, beam_size, wer, cer, seconds)
 
 
 def save_surface(tuning: Tuning, path: str | Path) -> None:

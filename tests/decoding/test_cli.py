@@ -50,11 +50,13 @@ def test_models_change_the_text(files: tuple[Path, Path], tmp_path: Path) -> Non
     write_arpa(estimate(["ab b"] * 3 + ["a ab b"], 2), tmp_path / "lm.arpa")
     (tmp_path / "hot.txt").write_text("b\t2\n\n")
     (tmp_path / "words.txt").write_text("ab\nb\n")
+    (tmp_path / "prior.json").write_text('{"-": 0.2, " ": 0.2, "a": 0.5, "b": 0.1}')
     for options in (
         ("--lm", tmp_path / "lm.arpa", "--lm-weight", 2.0),
         ("--hotwords", tmp_path / "hot.txt"),
         ("--lexicon", tmp_path / "words.txt"),
         ("--pattern", ".* b"),
+        ("--prior", tmp_path / "prior.json"),
     ):
         assert run(emissions, "--tokens", tokens, *options) == "one\tab b\n"
 
@@ -67,6 +69,8 @@ def test_errors(files: tuple[Path, Path], tmp_path: Path) -> None:
         run(emissions, "--tokens", tokens, "--hotword-weight", 5)
     with pytest.raises(DataError, match="none.txt"):
         run(emissions, "--tokens", tmp_path / "none.txt")
+    with pytest.raises(ConfigError, match="no prior"):
+        run(emissions, "--tokens", tokens, "--prior-weight", 0.5)
     (tmp_path / "hot.txt").write_text("b\tmuch\n")
     with pytest.raises(DataError, match="hot.txt:1"):
         run(emissions, "--tokens", tokens, "--hotwords", tmp_path / "hot.txt")
