@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from ctcrec.decoding.emissions import Emissions
 from ctcrec.decoding.prefix_beam import BeamDecoder
 from ctcrec.errors import InputError
 from ctcrec.lm.ngram import NGramLM
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Trial", "Tuning", "save_surface", "tune"]
 
@@ -37,7 +41,7 @@ class Tuning:
 
     Attributes:
         surface: one trial for every lm_weight and word_score, at the first prior weight and beam size.
-        priors: one trial for every prior weight, at the best of them.
+        priors: one trial for every lm_weight and prior weight, at the best word score of `surface`.
         beams: one trial for every beam size, at the best weights.
         best: of `beams` the narrowest whose WER is within `tolerance` of the lowest.
     """
@@ -62,13 +66,14 @@ def tune(
     *,
     lm_weights: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3),
     word_scores: Sequence[float] = (-1.0, 0.0, 1.0, 2.0, 3.0),
-    prior_weights: Sequence[float] = (0.0, 0.15, 0.3, 0.45),
+    prior_weights: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8),
     beam_sizes: Sequence[int] = (50, 100, 200),
     tolerance: float = 0.001,
     threads: int | None = None,
     **options: Any,
 ) -> Tuning:
-    """Try every lm_weight with every word_score, at the best of them every prior_weight, and then every beam size.
+    """Try every lm_weight with every word_score; with the best word_score, every lm_weight with every prior_weight; and
+    with the best of these, every beam size.
 
     What is not tried yet stands at its first value. Trials are compared by WER, then CER, then the smaller weights.
 
@@ -96,6 +101,7 @@ def tune(
         prior_weights = (0.0,)
     decoder = BeamDecoder(tokens, lm=lm, prior=prior, **options)
 
+    @functools.cache
     def attempt(lm_weight: float, word_score: float, prior_weight: float, beam_size: int) -> Trial:
         return _try(decoder, emissions, references, lm_weight, word_score, prior_weight, beam_size, threads)
 
@@ -104,11 +110,14 @@ def tune(
         for lm_weight in lm_weights
         for word_score in word_scores
     )
-    chosen = min(surface, key=_order)
-    weights = chosen.lm_weight, chosen.word_score
-    priors = tuple(attempt(*weights, prior_weight, beam_sizes[0]) for prior_weight in prior_weights)
-    prior_weight = min(priors, key=_order).prior_weight
-    beams = tuple(attempt(*weights, prior_weight, size) for size in beam_sizes)
+    word_score = min(surface, key=_order).word_score
+    priors = tuple(
+        attempt(lm_weight, word_score, prior_weight, beam_sizes[0])
+        for lm_weight in lm_weights
+        for prior_weight in prior_weights
+    )
+    chosen = min(priors, key=_order)
+    beams = tuple(attempt(chosen.lm_weight, word_score, chosen.prior_weight, size) for size in beam_sizes)
     lowest = min(trial.wer for trial in beams)
     best = min((trial for trial in beams if trial.wer <= lowest + tolerance), key=lambda trial: trial.beam_size)
     return Tuning(surface, priors, beams, best)
@@ -145,24 +154,30 @@ def _try(
 
 
 def save_surface(tuning: Tuning, path: str | Path) -> None:
-    """Draw WER over lm_weight and word_score into a picture file (PNG, SVG, PDF by its name)."""
+    """Draw WER over lm_weight and word_score, and lm_weight and prior_weight, into a PNG, SVG or PDF file."""
     from matplotlib.figure import Figure
 
-    weights = sorted({trial.lm_weight for trial in tuning.surface})
-    scores = sorted({trial.word_score for trial in tuning.surface})
-    rates = np.full((len(scores), len(weights)), np.nan)
-    for trial in tuning.surface:
-        rates[scores.index(trial.word_score), weights.index(trial.lm_weight)] = 100.0 * trial.wer
-    figure = Figure(figsize=(1.6 + 0.8 * len(weights), 1.6 + 0.5 * len(scores)), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(rates, origin="lower", aspect="auto", cmap="viridis_r")
-    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
-    axes.set_yticks(range(len(scores)), [f"{score:g}" for score in scores])
-    for row, column in np.ndindex(*rates.shape):
-        axes.text(column, row, f"{rates[row, column]:.1f}", ha="center", va="center", color="white", fontsize=8)
-    axes.plot(
-        weights.index(tuning.best.lm_weight), scores.index(tuning.best.word_score), "s", ms=26, mfc="none", mec="red"
-    )
-    axes.set(xlabel="lm_weight", ylabel="word_score", title=f"WER (%), beam {tuning.surface[0].beam_size}")
-    figure.colorbar(image)
+    panels = [(tuning.surface, "word_score", "prior_weight"), (tuning.priors, "prior_weight", "word_score")]
+    heights = [len({getattr(trial, name) for trial in trials}) for trials, name, _ in panels]
+    width = len({trial.lm_weight for trial in tuning.surface})
+    figure = Figure(figsize=(1.6 + 0.8 * width, 3.2 + 0.5 * sum(heights)), layout="constrained")
+    for axes, (trials, name, fixed) in zip(figure.subplots(2, height_ratios=heights), panels, strict=True):
+        _draw(axes, trials, name)
+        title = f"WER (%), {fixed} {getattr(trials[0], fixed):g}, beam_size {trials[0].beam_size}"
+        axes.set(xlabel="lm_weight", ylabel=name, title=title)
     figure.savefig(path)
+
+
+def _draw(axes: Axes, trials: Sequence[Trial], name: str) -> None:
+    """WER over lm_weight and what `name` says, the best of the trials framed."""
+    weights = sorted({trial.lm_weight for trial in trials})
+    others = sorted({getattr(trial, name) for trial in trials})
+    place = {trial: (weights.index(trial.lm_weight), others.index(getattr(trial, name))) for trial in trials}
+    rates = np.full((len(others), len(weights)), np.nan)
+    for trial, (column, row) in place.items():
+        rates[row, column] = 100.0 * trial.wer
+        axes.text(column, row, f"{rates[row, column]:.1f}", ha="center", va="center", color="white", fontsize=8)
+    axes.imshow(rates, origin="lower", aspect="auto", cmap="viridis_r")
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    axes.set_yticks(range(len(others)), [f"{other:g}" for other in others])
+    axes.plot(*place[min(trials, key=_order)], "s", ms=26, mfc="none", mec="red")

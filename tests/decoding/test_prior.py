@@ -79,8 +79,8 @@ def test_tuning_finds_that_the_prior_hides_a_rare_letter() -> None:
     without = tune(log_probs, references, TOKENS, lm, **options)  # type: ignore[arg-type]
     result = tune(log_probs, references, TOKENS, lm, prior, **options)  # type: ignore[arg-type]
     assert "prior_weight" not in without.options() and without.best.wer > 0.3
-    assert result.best.wer == 0.0 and result.options()["prior_weight"] == 0.15
-    assert [trial.prior_weight for trial in result.priors] == [0.0, 0.15, 0.3, 0.45]
+    assert result.best.wer == 0.0 and result.options()["prior_weight"] == 0.2
+    assert [trial.prior_weight for trial in result.priors] == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
 def test_files_and_mistakes(tmp_path: Path) -> None:

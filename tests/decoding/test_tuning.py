@@ -36,7 +36,7 @@ def test_tuning_finds_that_a_language_model_helps(tmp_path: Path) -> None:
     emissions, references = simulate(40, 5)
     lm = estimate([text for _, text in zip(range(200), simulate(200, 1)[1], strict=True)], 2)
     result = tune(emissions, references, TOKENS, lm, lm_weights=[0.0, 1.5], word_scores=[0.0, 2.0], beam_sizes=[20, 40])
-    assert (len(result.surface), len(result.priors), len(result.beams)) == (4, 1, 2)
+    assert (len(result.surface), len(result.priors), len(result.beams)) == (4, 2, 2)
     without = min(trial.wer for trial in result.surface if trial.lm_weight == 0.0)
     assert result.best.wer < without
     assert result.best.lm_weight == 1.5
