@@ -192,6 +192,9 @@ def _training(record: Mapping[str, Any]) -> str:
         lines.append(f"- {session['started']} to {session.get('ended', 'unknown')}: {session['outcome']}{seconds}")
         if "reason" in session:
             lines.append(f"- reason: {session['reason']}")
+        if "mean_of" in session:
+            models = (f"`{item['directory']}` (weights `{item['weights_sha256'][:16]}`)" for item in session["mean_of"])
+            lines.append(f"- mean of the weights of {', '.join(models)}")
         processor = f"{hardware.get('gpu') or hardware['processor']}, {hardware['cores']} cores"
         lines.append(f"- on {processor}, {hardware['threads']} threads, {hardware['system']}")
         code = (

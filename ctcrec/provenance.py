@@ -27,7 +27,7 @@ from ctcrec.data.manifest import iterate_manifest
 from ctcrec.errors import CheckpointError, CtcrecError
 from ctcrec.writers import write_atomically
 
-__all__ = ["RUN_FILE", "fingerprint_manifest", "read_run", "recorded"]
+__all__ = ["RUN_FILE", "fingerprint_manifest", "read_run", "record_combined", "recorded"]
 
 RUN_FILE = "run.json"
 _FORMAT = 1
@@ -59,8 +59,37 @@ def recorded(directory: Path, config: Config, resume: bool, facts: Callable[[], 
     _end(directory, {"outcome": "finished", **facts()})
 
 
+def record_combined(
+    directory: Path, config: Config, records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> None:
+    """Write the record of what was made from several runs: all their data and sessions once, and then this session.
+
+    Raises:
+        DataError: `run.json` cannot be written.
+    """
+    data = {
+        split: list({item["sha256"]: item for record in records for item in record["data"][split]}.values())
+        for split in ("train", "valid")
+    }
+    sessions: list[Mapping[str, Any]] = []
+    for session in (session for record in records for session in record["sessions"]):
+        if session not in sessions:
+            sessions.append(session)
+    now = _session() | {"outcome": "finished", "ended": _now(), **facts}
+    _write(directory, _record(config, data, [*sessions, now]))
+
+
 def _begin(directory: Path, config: Config, resume: bool) -> None:
-    session = {
+    earlier = read_run(directory)["sessions"] if resume and (directory / RUN_FILE).is_file() else []
+    data = {
+        split: [fingerprint_manifest(Path(path)) for path in getattr(config.data, split)]
+        for split in ("train", "valid")
+    }
+    _write(directory, _record(config, data, [*earlier, _session()]))
+
+
+def _session() -> dict[str, Any]:
+    return {
         "command": _command(),
         "started": _now(),
         "outcome": "running or killed",
@@ -69,18 +98,16 @@ def _begin(directory: Path, config: Config, resume: bool) -> None:
         "git": _git(Path(__file__).resolve().parent),
         "hardware": _hardware(),
     }
-    earlier = read_run(directory)["sessions"] if resume and (directory / RUN_FILE).is_file() else []
-    record = {
+
+
+def _record(config: Config, data: Mapping[str, Any], sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
         "format": _FORMAT,
         "seed": config.seed,
-        "data": {
-            split: [fingerprint_manifest(Path(path)) for path in getattr(config.data, split)]
-            for split in ("train", "valid")
-        },
-        "sessions": [*earlier, session],
+        "data": data,
+        "sessions": list(sessions),
         "config": config.model_dump(mode="json"),
     }
-    _write(directory, record)
 
 
 def _end(directory: Path, facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from ctcrec.cli import lm, prepare
+from ctcrec.cli.average import average
 from ctcrec.cli.card import card
 from ctcrec.cli.check import check
 from ctcrec.cli.decode import decode
@@ -36,6 +37,7 @@ app.command()(render)
 app.command()(check)
 app.command()(pretrain)
 app.command()(train)
+app.command()(average)
 app.command()(transcribe)
 app.command()(evaluate)
 app.command()(score)

@@ -19,7 +19,6 @@ import torch
 
 from ctcrec.decoding.emissions import Emissions
 from ctcrec.errors import DataError, InputError
-from ctcrec.writers import write_atomically
 
 __all__ = ["log_prior", "read_prior", "scaled_likelihoods", "token_prior", "write_prior"]
 
@@ -60,8 +59,15 @@ def scaled_likelihoods(emissions: Emissions, scaled_log_prior: npt.NDArray[np.fl
 
 
 def write_prior(path: Path, prior: Mapping[str, float]) -> None:
-    """Write priors as one JSON object from token to probability."""
-    write_atomically(path, json.dumps(prior, ensure_ascii=False, indent=1) + "\n")
+    """Write priors as one JSON object from token to probability.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(prior, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: the prior cannot be written: {error}") from None
 
 
 def read_prior(path: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from ctcrec.decoding.emissions import Emissions
 from ctcrec.decoding.prefix_beam import BeamDecoder
 from ctcrec.errors import InputError
 from ctcrec.lm.ngram import NGramLM
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Trial", "Tuning", "save_surface", "tune"]
 
@@ -168,7 +165,7 @@ def save_surface(tuning: Tuning, path: str | Path) -> None:
     figure.savefig(path)
 
 
-def _draw(axes: Axes, trials: Sequence[Trial], name: str) -> None:
+def _draw(axes: Any, trials: Sequence[Trial], name: str) -> None:
     """WER over lm_weight and what `name` says, the best of the trials framed."""
     weights = sorted({trial.lm_weight for trial in trials})
     others = sorted({getattr(trial, name) for trial in trials})

@@ -84,6 +84,9 @@ def main() -> None:
     parser.add_argument("--rendered", type=int, default=20_000, help="rendered lines; 0 = none")
     parser.add_argument("--fonts", type=Path, default=FONTS, help="folder of fonts, laid out like /usr/share/fonts")
     parser.add_argument("--from", dest="start", type=Path, help="run whose weights to go on from")
+    parser.add_argument(
+        "--average", nargs="+", metavar="NAME|DIR", help="models whose weights' mean is the model, in place of training"
+    )
     parser.add_argument("--recombine", metavar="NAME|DIR", help="model that cuts lines into words, for new lines")
     parser.add_argument("--processes", type=int, default=1, help="that train together: GPUs, or cores of a CPU")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
@@ -102,7 +105,12 @@ def main() -> None:
     if arguments.prepare_only:
         return
     valid = [manifests / "valid.jsonl"]
-    seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
+    if arguments.average is None:
+        seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
+    else:
+        seconds = 0.0
+        if not (run / "model.safetensors").is_file():
+            ctcrec("average", *arguments.average, "--out", run)
     dev = sorted(manifests.glob("dev*.jsonl"))
     if recipe.language_model is not None:
         tune(recipe, arguments.data, out, run)
