@@ -88,6 +88,7 @@ def main() -> None:
         "--average", nargs="+", metavar="NAME|DIR", help="models whose weights' mean is the model, in place of training"
     )
     parser.add_argument("--recombine", metavar="NAME|DIR", help="model that cuts lines into words, for new lines")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the new lines, a set for each")
     parser.add_argument("--processes", type=int, default=1, help="that train together: GPUs, or cores of a CPU")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
@@ -101,7 +102,7 @@ def main() -> None:
     if recipe.fonts and arguments.rendered:
         training += render(arguments, recipe, out)
     if arguments.recombine is not None:
-        training.append(recombined(arguments.recombine, manifests / "train.jsonl", out / "recombined"))
+        training += [recombined(arguments.recombine, out, seed) for seed in arguments.seeds]
     if arguments.prepare_only:
         return
     valid = [manifests / "valid.jsonl"]
@@ -143,10 +144,10 @@ def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Pat
     return manifests
 
 
-def recombined(model: str, manifest: Path, out: Path) -> Path:
+def recombined(model: str, out: Path, seed: int) -> Path:
     """The manifest of lines put together anew, unless they are there already."""
-    lines = out / "lines.jsonl"
-    return lines if lines.is_file() else recombine(model, manifest, out)
+    lines = out / f"recombined-{seed}/lines.jsonl"
+    return lines if lines.is_file() else recombine(model, out / "manifests/train.jsonl", lines.parent, seed)
 
 
 def tune(recipe: Recipe, data: Path, out: Path, run: Path) -> None:
