@@ -29,10 +29,19 @@ from ctcrec.modalities import build_preprocessor
 from ctcrec.models.recognition_model import RecognitionModel, build_model
 from ctcrec.text import Normalizer, Tokenizer, load_tokenizer
 
-__all__ = ["Checkpoint", "build_from_config", "load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
+__all__ = [
+    "WEIGHTS_FILE",
+    "Checkpoint",
+    "build_from_config",
+    "hash_weights",
+    "load_checkpoint",
+    "read_tensors",
+    "save_checkpoint",
+    "write_tensors",
+]
 
+WEIGHTS_FILE = "model.safetensors"
 _FORMAT = "ctcrec-1"
-_MODEL = "model.safetensors"
 _CONFIG = "config.yaml"
 _METRICS = "metrics.json"
 
@@ -81,7 +90,7 @@ def save_checkpoint(
                 os.replace(path, directory / path.name)
         _replace(directory / _CONFIG, dump_config(config).encode())
         _replace(directory / _METRICS, (json.dumps(dict(metrics), indent=2, ensure_ascii=False) + "\n").encode())
-    write_tensors(directory / _MODEL, tensors, {"files": _hash_files(directory)})
+    write_tensors(directory / WEIGHTS_FILE, tensors, {"files": _hash_files(directory)})
 
 
 def load_checkpoint(directory: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
@@ -91,12 +100,12 @@ def load_checkpoint(directory: str | Path, device: torch.device | str = "cpu") -
         CheckpointError: a file is missing, altered, truncated or of another version; the message names it.
     """
     directory = Path(directory)
-    if not (directory / _MODEL).is_file():
+    if not (directory / WEIGHTS_FILE).is_file():
         raise CheckpointError(
-            f"{directory}: no {_MODEL} here; give the directory that `ctcrec train` wrote (its --out), after training"
-            " has finished at least one epoch"
+            f"{directory}: no {WEIGHTS_FILE} here; give the directory that `ctcrec train` wrote (its --out), after"
+            " training has finished at least one epoch"
         )
-    tensors, metadata = read_tensors(directory / _MODEL)
+    tensors, metadata = read_tensors(directory / WEIGHTS_FILE)
     for name in (_CONFIG, "tokenizer.json"):
         if not (directory / name).is_file():
             raise CheckpointError(f"{directory / name}: is missing; copy the whole checkpoint directory")
@@ -117,7 +126,7 @@ def load_checkpoint(directory: str | Path, device: torch.device | str = "cpu") -
     try:
         model.load_state_dict(wide, assign=True)
     except RuntimeError as error:
-        raise CheckpointError(f"{directory / _MODEL}: does not hold the model of {_CONFIG}: {error}") from None
+        raise CheckpointError(f"{directory / WEIGHTS_FILE}: does not hold the model of {_CONFIG}: {error}") from None
     metrics: Mapping[str, Any] = {}
     if (directory / _METRICS).is_file():
         with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):  # for people only; the weights are whole
@@ -125,6 +134,11 @@ def load_checkpoint(directory: str | Path, device: torch.device | str = "cpu") -
     return Checkpoint(
         config, model.to(device).eval(), tokenizer, normalizer, build_preprocessor(config.features), metrics
     )
+
+
+def hash_weights(directory: Path) -> str:
+    """SHA-256 of a checkpoint's weights' file, by which records name it."""
+    return hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

@@ -7,19 +7,16 @@ other random weights, are of no use. Batch norm's statistics are averaged like w
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ctcrec.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ctcrec.checkpoint import WEIGHTS_FILE, Checkpoint, hash_weights, load_checkpoint, save_checkpoint
 from ctcrec.errors import CheckpointError
 from ctcrec.provenance import RUN_FILE, read_run, record_combined
 from ctcrec.training.optim import mean_weights
 
 __all__ = ["average_runs"]
-
-_WEIGHTS = "model.safetensors"
-_SAME = ("modality", "text", "features", "model")  # sections of the configuration
 
 
 def average_runs(runs: Sequence[Path], out: Path) -> None:
@@ -38,7 +35,7 @@ def average_runs(runs: Sequence[Path], out: Path) -> None:
     """
     if len(runs) < 2:
         raise CheckpointError(f"a mean wants two models or more, not {len(runs)}")
-    if (out / _WEIGHTS).exists():
+    if (out / WEIGHTS_FILE).exists():
         raise CheckpointError(f"{out}: holds a model already; choose another folder")
     checkpoints = [load_checkpoint(run) for run in runs]
     first = checkpoints[0]
@@ -49,19 +46,28 @@ def average_runs(runs: Sequence[Path], out: Path) -> None:
         raise CheckpointError(f"{', '.join(map(str, runs))}: none has a {RUN_FILE}; give at least one trained run")
     weights = mean_weights([checkpoint.model.state_dict() for checkpoint in checkpoints])
     save_checkpoint(out, first.config, first.tokenizer, weights, {})
-    models = [
-        {"directory": run.as_posix(), "weights_sha256": hashlib.sha256((run / _WEIGHTS).read_bytes()).hexdigest()}
-        for run in runs
-    ]
+    models = [{"directory": run.as_posix(), "weights_sha256": hash_weights(run)} for run in runs]
     record_combined(out, first.config, records, {"mean_of": models})
 
 
 def _check_same(path: Path, first: Checkpoint, other_path: Path, other: Checkpoint) -> None:
-    for section in _SAME:
-        if getattr(first.config, section) != getattr(other.config, section):
-            raise CheckpointError(
-                f"{other_path}: its section {section} of config.yaml is another than that of {path}; only models of the"
-                " same shape, text and features have a mean"
-            )
-    if first.tokenizer.tokens != other.tokenizer.tokens:
-        raise CheckpointError(f"{other_path}: has other tokens than {path}; only models with the same ones have a mean")
+    theirs = _fixed(other)
+    differences = [name for name, value in _fixed(first).items() if value != theirs[name]]
+    if differences:
+        raise CheckpointError(
+            f"{other_path}: differs from {path} in {', '.join(differences)}; only models of the same shape, text,"
+            " features and tokens have a mean"
+        )
+
+
+def _fixed(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What must be equal for weights to mean the same; dropout may differ."""
+    config = checkpoint.config
+    return {
+        "modality": config.modality,
+        "text": config.text,
+        "features": config.features,
+        "model": config.model.model_dump(exclude={part: {"dropout"} for part in ("frontend", "encoder", "decoder")}),
+        "CTC heads": (config.loss.ctc_weight > 0, config.loss.intermediate_layers),
+        "tokens": checkpoint.tokenizer.tokens,
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ctcrec.checkpoint import build_from_config
+from ctcrec.checkpoint import WEIGHTS_FILE, build_from_config
 from ctcrec.config import Config, load_config
 from ctcrec.data.batching import BatchPlan, plan_batches
 from ctcrec.data.dataset import BatchDataset, example_generator, load_features
@@ -178,7 +178,7 @@ def check_directory(config: Config, out: Path, resume: bool) -> None:
                 f"{out}: its config.yaml differs from the configuration given; resume with `ctcrec train --resume"
                 f" {out}` alone, or start a new run with another --out"
             )
-    elif (out / STATE_FILE).exists() or (out / "model.safetensors").exists():
+    elif (out / STATE_FILE).exists() or (out / WEIGHTS_FILE).exists():
         raise TrainingError(f"{out}: holds a run already; go on with --resume {out}, or choose another --out")
 
 

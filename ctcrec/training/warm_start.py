@@ -9,7 +9,6 @@ decodes greedily until it is tuned: language model and weights of the old one fi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ctcrec.checkpoint import Checkpoint, load_checkpoint
+from ctcrec.checkpoint import Checkpoint, hash_weights, load_checkpoint
 from ctcrec.config import Config
 from ctcrec.errors import ConfigError
 from ctcrec.models.recognition_model import RecognitionModel
@@ -115,7 +114,7 @@ def start_from(directory: Path, config: Config, model: RecognitionModel, tokeniz
             ours[own].copy_(theirs[name])
     return WarmStart(
         directory,
-        hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest(),
+        hash_weights(directory),
         tuple(tokenizer.tokens[new] for new, _ in rows if new != tokenizer.blank),
         *_only_one_has(tokenizer, old),
         tuple(sorted(fresh)),
