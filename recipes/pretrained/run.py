@@ -88,30 +88,28 @@ def main() -> None:
         "--average", nargs="+", metavar="NAME|DIR", help="models whose weights' mean is the model, in place of training"
     )
     parser.add_argument("--recombine", metavar="NAME|DIR", help="model that cuts lines into words, for new lines")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the new lines, a set for each")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of the new lines, a set for each; default: 0")
     parser.add_argument("--processes", type=int, default=1, help="that train together: GPUs, or cores of a CPU")
     parser.add_argument("--models", type=Path, help="folder to export the model into, such as ctcrec/pretrained")
     arguments = parser.parse_args()
+    if arguments.average and (arguments.set or arguments.start or arguments.recombine):
+        parser.error("--average trains nothing; leave --set, --from and --recombine away")
+    if arguments.seeds is not None and arguments.recombine is None:
+        parser.error("--seeds are those of --recombine")
     started = time.monotonic()
     recipe = RECIPES[arguments.name]
     out = arguments.out / arguments.name
     manifests, run = out / "manifests", out / "model"
     if not (manifests / "train.jsonl").is_file():
         PREPARATIONS[arguments.name](arguments.data, manifests)
-    training = [manifests / "train.jsonl"]
-    if recipe.fonts and arguments.rendered:
-        training += render(arguments, recipe, out)
-    if arguments.recombine is not None:
-        training += [recombined(arguments.recombine, out, seed) for seed in arguments.seeds]
+    training = [] if arguments.average else training_lines(arguments, recipe, out)
     if arguments.prepare_only:
         return
-    valid = [manifests / "valid.jsonl"]
-    if arguments.average is None:
-        seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
+    if arguments.average:
+        seconds = average(arguments.average, run)
     else:
-        seconds = 0.0
-        if not (run / "model.safetensors").is_file():
-            ctcrec("average", *arguments.average, "--out", run)
+        valid = [manifests / "valid.jsonl"]
+        seconds = train(recipe.config, run, training, valid, arguments.set, arguments.start, arguments.processes)
     dev = sorted(manifests.glob("dev*.jsonl"))
     if recipe.language_model is not None:
         tune(recipe, arguments.data, out, run)
@@ -119,6 +117,23 @@ def main() -> None:
     if arguments.models is not None:
         export(arguments, recipe, run, dev)
     print_results(results, started)
+
+
+def training_lines(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Path]:
+    """Manifests of the lines to train on: those of the data, rendered ones and recombined ones."""
+    training = [out / "manifests/train.jsonl"]
+    if recipe.fonts and arguments.rendered:
+        training += render(arguments, recipe, out)
+    if arguments.recombine is not None:
+        training += [recombined(arguments.recombine, out, seed) for seed in arguments.seeds or [0]]
+    return training
+
+
+def average(models: list[str], run: Path) -> float:
+    """The mean of models' weights, unless it is there already; returns seconds of training."""
+    if not (run / "model.safetensors").is_file():
+        ctcrec("average", *models, "--out", run)
+    return 0.0
 
 
 def render(arguments: argparse.Namespace, recipe: Recipe, out: Path) -> list[Path]:
